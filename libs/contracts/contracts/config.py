@@ -1,0 +1,140 @@
+"""What the config service owns: streamers and the layers of their configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from contracts.message import Command, Event
+from contracts.values import Effective, Id, Layer, Name, Url
+
+LayerKind = Literal["global", "platform", "template"]
+
+
+class AddStreamer(Command, type="config.add_streamer.v1", key="streamer_id"):
+    """Watch a channel from now on. Rejected when the address is refused or already watched."""
+
+    streamer_id: Id
+    url: Url
+    name: Name | None = None
+    template: Id | None = None
+    layer: Layer = Layer()
+    enabled: bool = True
+
+
+class ChangeStreamer(Command, type="config.change_streamer.v1", key="streamer_id"):
+    """Change the name, the template or the own layer of a streamer. ``None`` leaves a value as it is.
+
+    ``expected_version`` is the aggregate version the caller saw (If-Match); another version rejects the command with 412.
+    """
+
+    streamer_id: Id
+    name: Name | None = None
+    template: Id | None = None
+    clear_template: bool = False
+    layer: Layer | None = None
+    expected_version: int | None = None
+
+
+class RemoveStreamer(Command, type="config.remove_streamer.v1", key="streamer_id"):
+    """Stop watching a channel for good. What was recorded stays."""
+
+    streamer_id: Id
+    expected_version: int | None = None
+
+
+class StartStreamer(Command, type="config.start_streamer.v1", key="streamer_id"):
+    """Watch a stopped streamer again."""
+
+    streamer_id: Id
+
+
+class StopStreamer(Command, type="config.stop_streamer.v1", key="streamer_id"):
+    """Stop watching; a running recording ends and keeps what was written."""
+
+    streamer_id: Id
+
+
+class SaveLayer(Command, type="config.save_layer.v1", key="layer_id"):
+    """Set one shared layer. ``layer_id`` is ``global``, ``platform-<name>`` or ``template-<id>``."""
+
+    layer_id: Id
+    kind: LayerKind
+    name: Name
+    layer: Layer
+    expected_version: int | None = None
+
+
+class RemoveLayer(Command, type="config.remove_layer.v1", key="layer_id"):
+    """Remove a platform layer or a template. A template still in use is refused."""
+
+    layer_id: Id
+
+
+class StreamerAdded(Event, type="config.streamer.added.v1", key="streamer_id"):
+    """A streamer was added. First event of its stream; everything about one channel starts here."""
+
+    streamer_id: Id
+    url: Url
+    name: str
+    platform: str
+    template: Id | None = None
+    layer: Layer = Layer()
+    enabled: bool = True
+
+
+class StreamerChanged(Event, type="config.streamer.changed.v1", key="streamer_id"):
+    """The name, template or own layer of a streamer changed; carries the new values whole."""
+
+    streamer_id: Id
+    name: str
+    template: Id | None = None
+    layer: Layer = Layer()
+
+
+class StreamerStarted(Event, type="config.streamer.started.v1", key="streamer_id"):
+    """Somebody enabled a stopped streamer."""
+
+    streamer_id: Id
+
+
+class StreamerStopped(Event, type="config.streamer.stopped.v1", key="streamer_id"):
+    """Somebody disabled a streamer."""
+
+    streamer_id: Id
+
+
+class StreamerRemoved(Event, type="config.streamer.removed.v1", key="streamer_id"):
+    """A streamer is no longer known. Last event of its stream."""
+
+    streamer_id: Id
+
+
+class StreamerResolved(Event, type="config.streamer.resolved.v1", key="streamer_id"):
+    """The effective configuration of a streamer changed: after any change of its own or of a layer below it.
+
+    ``provenance`` maps each field of ``effective`` to the layer its value came from: ``default``, ``global``, ``platform-x``, ``template-y``
+    or ``streamer``. The scheduler lives on this event alone.
+    """
+
+    streamer_id: Id
+    url: Url
+    name: str
+    platform: str
+    enabled: bool
+    effective: Effective
+    provenance: dict[str, str]
+
+
+class LayerSaved(Event, type="config.layer.saved.v1", key="layer_id"):
+    """A shared layer was set; carries it whole."""
+
+    layer_id: Id
+    kind: LayerKind
+    name: str
+    layer: Layer
+
+
+class LayerRemoved(Event, type="config.layer.removed.v1", key="layer_id"):
+    """A platform layer or template was removed."""
+
+    layer_id: Id

@@ -1,0 +1,157 @@
+"""What the downloader owns: recordings, their segments and gaps."""
+
+from __future__ import annotations
+
+from contracts.message import Command, Event, Signal
+from contracts.values import Artifact, Effective, EndReason, Id, Json, Url
+
+
+class StartRecording(Command, type="downloader.start_recording.v1", key="recording_id"):
+    """Record a live channel until it ends or is stopped. ``first_index`` continues the numbering of the session."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    streamer_name: str
+    url: Url
+    platform: str
+    title: str
+    effective: Effective
+    first_index: int = 0
+    not_before: str | None = None
+
+
+class StopRecording(Command, type="downloader.stop_recording.v1", key="recording_id"):
+    """End a recording; what was written is kept."""
+
+    recording_id: Id
+    reason: EndReason
+
+
+class CutRecording(Command, type="downloader.cut_recording.v1", key="recording_id"):
+    """Begin a new segment at the next keyframe."""
+
+    recording_id: Id
+
+
+class RecordingRequested(Event, type="downloader.recording.requested.v1", key="recording_id"):
+    """A recording is waiting for a replica to claim it. First event of its stream."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    streamer_name: str
+    url: Url
+    platform: str
+    title: str
+    effective: Effective
+    first_index: int
+    not_before: str | None = None
+
+
+class RecordingStarted(Event, type="downloader.recording.started.v1", key="recording_id"):
+    """A replica claimed the recording under a lease (again, after a crash or a hand-over: ``epoch`` grows)."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    worker: str
+    epoch: int
+    engine: str
+
+
+class StopRequested(Event, type="downloader.recording.stop_requested.v1", key="recording_id"):
+    """Somebody asked for the end of a recording; its owner stops at once, or it never starts."""
+
+    recording_id: Id
+    reason: EndReason
+
+
+class CutRequested(Event, type="downloader.recording.cut_requested.v1", key="recording_id"):
+    """Somebody asked for a new segment at the next keyframe."""
+
+    recording_id: Id
+
+
+class SegmentOpened(Event, type="downloader.recording.segment_opened.v1", key="recording_id"):
+    """The first media of a new file was written. ``start_ms`` is its place in the repaired timeline; ``started_at`` is wall-clock UTC."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    index: int
+    uri: str
+    start_ms: int
+    started_at: str
+
+
+class SegmentCompleted(Event, type="downloader.recording.segment_completed.v1", key="recording_id"):
+    """A file is finished and will not change. ``repairs`` says what was mended in it, so that chat can be aligned."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    index: int
+    artifact: Artifact
+    start_ms: int
+    duration_ms: int
+    started_at: str
+    split_reason: str
+    recovered: bool = False
+    repairs: tuple[Json, ...] = ()
+
+
+class SegmentDiscarded(Event, type="downloader.recording.segment_discarded.v1", key="recording_id"):
+    """A file held no usable media (a torn or empty start) and was removed, or is lost with its machine."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    index: int
+    reason: str
+
+
+class GapOpened(Event, type="downloader.recording.gap_opened.v1", key="recording_id"):
+    """The source broke: no media from ``at_ms`` of the recording on."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    at_ms: int
+    cause: str
+
+
+class GapClosed(Event, type="downloader.recording.gap_closed.v1", key="recording_id"):
+    """Media flows again. ``lost_ms`` is what the recording misses; 0 when the overlap joined without a seam."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    at_ms: int
+    lost_ms: int
+
+
+class RecordingEnded(Event, type="downloader.recording.ended.v1", key="recording_id"):
+    """No more media will be written to this recording. Last event of its stream; ``segments`` counts the finished files."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    reason: EndReason
+    detail: str
+    segments: int
+    next_index: int
+    duration_ms: int
+    bytes: int
+
+
+class RecordingProgress(Signal, type="downloader.progress.v1", key="recording_id"):
+    """How a running recording is doing, about once a second. ``bitrate`` in bit/s."""
+
+    recording_id: Id
+    session_id: Id
+    streamer_id: Id
+    index: int
+    bytes: int
+    duration_ms: int
+    bitrate: int

@@ -1,0 +1,164 @@
+"""CloudEvents 1.0 in binary mode over NATS headers.
+
+Attributes follow the CloudEvents 1.0.2 specification with the ``ce-`` prefix of the binary mode of its NATS binding (the body is the data alone);
+``traceparent`` and ``tracestate`` are plain headers as in W3C Trace Context.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from contracts.message import PREFIX, Command, Event, Message
+
+SPEC_VERSION = "1.0"
+MESSAGE_ID = "Nats-Msg-Id"
+REPLAYED = "Aircheck-Replayed"
+
+
+class MalformedEnvelope(ValueError):
+    """Headers that are not an envelope of ours: a poison message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What explains a message but is not part of its fact."""
+
+    correlation_id: UUID
+    causation_id: UUID | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
+    actor: str | None = None
+
+    def to_json(self) -> str:
+        """The stored form: a flat JSON object without empty values."""
+        return json.dumps(self.to_dict(), separators=(",", ":"))
+
+    def to_dict(self) -> dict[str, str]:
+        """Names as in the headers; empty values are left out."""
+        values = {
+            "correlationid": str(self.correlation_id),
+            "causationid": str(self.causation_id) if self.causation_id else None,
+            "traceparent": self.traceparent,
+            "tracestate": self.tracestate,
+            "actor": self.actor,
+        }
+        return {name: value for name, value in values.items() if value}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, str]) -> Metadata:
+        """The inverse of :meth:`to_dict`; raises ValueError when an id is not a UUID."""
+        causation = values.get("causationid")
+        return cls(
+            correlation_id=UUID(values["correlationid"]),
+            causation_id=UUID(causation) if causation else None,
+            traceparent=values.get("traceparent"),
+            tracestate=values.get("tracestate"),
+            actor=values.get("actor"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One message with everything around it. ``sequence`` is the aggregate version of an event, 0 for a command."""
+
+    id: UUID
+    type: str
+    source: str
+    subject: str
+    time: datetime
+    sequence: int
+    metadata: Metadata
+    data: bytes
+    replayed: bool = field(default=False, compare=False)
+
+    @property
+    def message_type(self) -> str:
+        """The type without the product prefix, e.g. ``monitor.session.opened.v1``."""
+        return self.type.removeprefix(f"{PREFIX}.")
+
+    @property
+    def service(self) -> str:
+        """The service that owns the message: the emitter of an event, the receiver of a command."""
+        return self.message_type.split(".", 1)[0]
+
+    def to_headers(self) -> dict[str, str]:
+        """NATS headers; ``ce-id`` and ``Nats-Msg-Id`` are the same id, so that the broker drops a repeat."""
+        headers = {
+            MESSAGE_ID: str(self.id),
+            "content-type": "application/json",
+            "ce-specversion": SPEC_VERSION,
+            "ce-id": str(self.id),
+            "ce-type": self.type,
+            "ce-source": self.source,
+            "ce-subject": self.subject,
+            "ce-time": self.time.isoformat(),
+            "ce-dataschema": f"/schemas/{self.message_type}.json",
+            "ce-sequence": str(self.sequence),
+        }
+        for name, value in self.metadata.to_dict().items():
+            headers[name if name.startswith("trace") else f"ce-{name}"] = value
+        if self.replayed:
+            headers[REPLAYED] = "true"
+        return headers
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, str] | None, data: bytes) -> Envelope:
+        """Read an envelope; raises :class:`MalformedEnvelope` naming what is wrong."""
+        headers = headers or {}
+        try:
+            return cls(
+                id=UUID(headers["ce-id"]),
+                type=headers["ce-type"],
+                source=headers["ce-source"],
+                subject=headers["ce-subject"],
+                time=datetime.fromisoformat(headers["ce-time"]),
+                sequence=int(headers.get("ce-sequence", "0")),
+                metadata=Metadata.from_dict({name.removeprefix("ce-"): value for name, value in headers.items()}),
+                data=data,
+                replayed=headers.get(REPLAYED) == "true",
+            )
+        except KeyError as missing:
+            raise MalformedEnvelope(f"header {missing} is missing") from None
+        except ValueError as error:
+            raise MalformedEnvelope(str(error)) from None
+
+    def to_structured(self) -> dict[str, Any]:
+        """CloudEvents structured mode: what webhooks, SSE and the API show."""
+        return {
+            "specversion": SPEC_VERSION,
+            "id": str(self.id),
+            "type": self.type,
+            "source": self.source,
+            "subject": self.subject,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "dataschema": f"/schemas/{self.message_type}.json",
+            "sequence": str(self.sequence),
+            **self.metadata.to_dict(),
+            "data": json.loads(self.data),
+        }
+
+
+def wrap(
+    message: Message, *, id: UUID, metadata: Metadata, source: str, sequence: int = 0, time: datetime | None = None
+) -> Envelope:
+    """Put a message into its envelope. ``source`` is the name of the sending service."""
+    subject = f"{message.aggregate}/{message.key}" if isinstance(message, Event) else message.key
+    return Envelope(
+        id=id,
+        type=message.full_type(),
+        source=f"/services/{source}",
+        subject=subject,
+        time=time or datetime.now(UTC),
+        sequence=sequence,
+        metadata=metadata,
+        data=message.to_json(),
+    )
+
+
+__all__ = ["Command", "Envelope", "MalformedEnvelope", "Metadata", "wrap"]

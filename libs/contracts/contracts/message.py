@@ -1,0 +1,106 @@
+"""The three kinds of message and how a class gets its type name, subject and key."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+PREFIX = "aircheck"
+_TYPE = re.compile(r"^(?P<path>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,2})\.v(?P<major>[1-9]\d*)$")
+TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+
+
+class Value(BaseModel):
+    """A frozen value inside a message. Unknown fields are ignored on read, so that an older reader survives a newer writer."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Value):
+    """What travels on the bus. Concrete classes are declared as ``class X(Event, type="monitor.session.opened.v1", key="session_id")``."""
+
+    message_type: ClassVar[str] = ""
+    """Short type without the product prefix: ``service.aggregate.event.v1`` or ``service.command.v1``."""
+    service: ClassVar[str] = ""
+    message_name: ClassVar[str] = ""
+    major: ClassVar[int] = 0
+    key_field: ClassVar[str] = ""
+    _parts: ClassVar[int] = 0
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        declared = kwargs.pop("type", None)
+        key = kwargs.pop("key", None)
+        super().__pydantic_init_subclass__(**kwargs)
+        if declared is None:
+            return
+        match = _TYPE.match(declared)
+        if match is None or len(match["path"].split(".")) != cls._parts:
+            raise TypeError(
+                f"{cls.__name__}: {declared!r} is not a message type with {cls._parts} names and a major version"
+            )
+        if key not in cls.model_fields:
+            raise TypeError(f"{cls.__name__}: key {key!r} is not one of its fields")
+        path = match["path"].split(".")
+        cls.message_type, cls.service, cls.message_name = declared, path[0], path[-1]
+        cls.major, cls.key_field = int(match["major"]), key
+        cls._declare(path)
+
+    def __init_subclass__(cls, type: str | None = None, key: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    def _declare(cls, path: list[str]) -> None:
+        from contracts.registry import REGISTRY
+
+        REGISTRY.add(cls)
+
+    @property
+    def key(self) -> str:
+        """The id of the aggregate (events), of the thing asked about (commands) or of the last value (signals)."""
+        return str(getattr(self, self.key_field))
+
+    @classmethod
+    def full_type(cls) -> str:
+        """The CloudEvents ``type``: ``aircheck.<service>.<aggregate>.<event>.v<major>``."""
+        return f"{PREFIX}.{cls.message_type}"
+
+    def to_json(self) -> bytes:
+        """The body as UTF-8 JSON."""
+        return self.__pydantic_serializer__.to_json(self)
+
+    @classmethod
+    def from_json(cls, body: bytes | str) -> Self:
+        """Parse a body; raises pydantic.ValidationError."""
+        return cls.model_validate_json(body)
+
+
+class Event(Message):
+    """A fact of one aggregate, kept for ever. ``key`` names the field that holds the aggregate's id."""
+
+    aggregate: ClassVar[str] = ""
+    _parts: ClassVar[int] = 3
+
+    @classmethod
+    def _declare(cls, path: list[str]) -> None:
+        cls.aggregate = path[1]
+        super()._declare(path)
+
+    @property
+    def stream(self) -> str:
+        """The stream this event belongs to in its owner's log: ``<aggregate>-<id>``."""
+        return f"{self.aggregate}-{self.key}"
+
+
+class Command(Message):
+    """A request to one service. It is durable, handled once, and leads to events or to a rejection."""
+
+    _parts: ClassVar[int] = 2
+
+
+class Signal(Message):
+    """A last value that may be lost: speeds, progress, resolved sources. Never history."""
+
+    _parts: ClassVar[int] = 2

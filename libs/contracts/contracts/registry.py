@@ -1,0 +1,81 @@
+"""Type name → class, and the steps from an old major version to the newest one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from contracts.message import PREFIX, Command, Event, Message, Signal
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class UnknownMessage(LookupError):
+    """No class reads this type: another product, a newer major, or a typing error. It belongs in the dead letters."""
+
+
+class Registry:
+    """All message classes of one vocabulary. The module-level :data:`REGISTRY` is the one in use."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[Message]] = {}
+        self._upcasters: dict[str, tuple[str, Upcaster]] = {}
+
+    def add(self, cls: type[Message]) -> None:
+        """Register a class under its type; raises TypeError when the name is taken."""
+        if cls.message_type in self._classes:
+            raise TypeError(f"{cls.message_type} is declared twice")
+        self._classes[cls.message_type] = cls
+
+    def upcast(self, old: str, new: str) -> Callable[[Upcaster], Upcaster]:
+        """Declare how the data of ``old`` (``….v1``) becomes the data of ``new`` (``….v2``); steps chain."""
+
+        def declare(step: Upcaster) -> Upcaster:
+            self._upcasters[old] = (new, step)
+            return step
+
+        return declare
+
+    def find(self, message_type: str) -> type[Message]:
+        """The class of a type, with or without the product prefix; raises :class:`UnknownMessage`."""
+        try:
+            return self._classes[message_type.removeprefix(f"{PREFIX}.")]
+        except KeyError:
+            raise UnknownMessage(message_type) from None
+
+    def decode(self, message_type: str, body: bytes | str) -> Message:
+        """Read a body in the newest version of its type; raises UnknownMessage or pydantic.ValidationError."""
+        name = message_type.removeprefix(f"{PREFIX}.")
+        if name not in self._upcasters:
+            return self.find(name).from_json(body)
+        data = json.loads(body)
+        while name in self._upcasters:
+            name, step = self._upcasters[name]
+            data = step(data)
+        return self.find(name).model_validate(data)
+
+    def events(self) -> list[type[Event]]:
+        """All event classes in the order of their type names."""
+        return [cls for cls in self._sorted() if issubclass(cls, Event)]
+
+    def commands(self) -> list[type[Command]]:
+        """All command classes in the order of their type names."""
+        return [cls for cls in self._sorted() if issubclass(cls, Command)]
+
+    def signals(self) -> list[type[Signal]]:
+        """All signal classes in the order of their type names."""
+        return [cls for cls in self._sorted() if issubclass(cls, Signal)]
+
+    def _sorted(self) -> Iterable[type[Message]]:
+        return (self._classes[name] for name in sorted(self._classes))
+
+
+REGISTRY = Registry()
+
+
+def load_vocabulary() -> Registry:
+    """Import every module that declares messages and return the registry they filled."""
+    from contracts import catalogue  # noqa: F401  (importing it declares the classes)
+
+    return REGISTRY

@@ -1,0 +1,119 @@
+"""Who reacts to which events and who sends which commands. Consumers, permissions and documentation are derived from here."""
+
+from __future__ import annotations
+
+from contracts import config, danmu, downloader, monitor, notifier, pipeline, scheduler, system, uploader
+from contracts.message import Command, Event, Signal
+from contracts.system import SERVICES as SERVICES
+
+PROJECTOR = "projector"
+"""The gateway's consumer that reads every event into the event store."""
+
+NOTIFIABLE: tuple[type[Event], ...] = (
+    monitor.ChannelWentLive,
+    monitor.ChannelWentOffline,
+    monitor.ChannelTitleChanged,
+    monitor.ChannelFailed,
+    monitor.ChannelRecovered,
+    monitor.SessionOpened,
+    monitor.SessionClosed,
+    downloader.RecordingStarted,
+    downloader.SegmentCompleted,
+    downloader.GapOpened,
+    downloader.RecordingEnded,
+    danmu.ChatEnded,
+    pipeline.RunFailed,
+    pipeline.SessionFinished,
+    uploader.UploadCompleted,
+    uploader.UploadFailed,
+    scheduler.WatchCrashed,
+)
+
+CONSUMES: dict[str, tuple[type[Event], ...]] = {
+    "config": (),
+    "scheduler": (
+        config.StreamerResolved,
+        config.StreamerRemoved,
+        monitor.SessionOpened,
+        monitor.SessionClosed,
+        downloader.RecordingEnded,
+    ),
+    "monitor": (),
+    "downloader": (),
+    "danmu": (
+        scheduler.RecordingPlanned,
+        scheduler.ProcessCompleted,
+        downloader.SegmentOpened,
+        downloader.SegmentCompleted,
+        downloader.SegmentDiscarded,
+    ),
+    "pipeline": (
+        scheduler.RecordingPlanned,
+        scheduler.ProcessCompleted,
+        downloader.SegmentCompleted,
+        danmu.ChatFileCompleted,
+        danmu.ChatEnded,
+        uploader.UploadCompleted,
+        uploader.UploadFailed,
+        uploader.UploadCancelled,
+    ),
+    "uploader": (),
+    "notifier": NOTIFIABLE,
+    "gateway": (),
+}
+
+_MAINTENANCE = tuple(
+    system.of(service, shape)
+    for service in SERVICES
+    for shape in (system.Republish, system.ReplayDeadLetter, system.DropDeadLetter)
+)
+
+SENDS: dict[str, tuple[type[Command], ...]] = {
+    "config": (),
+    "scheduler": (monitor.CheckChannel, monitor.CloseSession, downloader.StartRecording, downloader.StopRecording),
+    "monitor": (),
+    "downloader": (monitor.CheckChannel,),
+    "danmu": (),
+    "pipeline": (uploader.StartUpload, uploader.CancelUpload),
+    "uploader": (),
+    "notifier": (),
+    "gateway": (
+        config.AddStreamer,
+        config.ChangeStreamer,
+        config.RemoveStreamer,
+        config.StartStreamer,
+        config.StopStreamer,
+        config.SaveLayer,
+        config.RemoveLayer,
+        monitor.CheckChannel,
+        downloader.CutRecording,
+        downloader.StopRecording,
+        pipeline.PlanRun,
+        pipeline.RetryRun,
+        pipeline.CancelRun,
+        uploader.StartUpload,
+        uploader.CancelUpload,
+        notifier.SaveTarget,
+        notifier.RemoveTarget,
+        notifier.TestTarget,
+        *_MAINTENANCE,
+    ),
+}
+
+DIRECT: tuple[type[Command], ...] = (monitor.CheckChannel,)
+"""Commands that are published without outbox and handled without inbox: losing one is repaired by the next."""
+
+LISTENS: dict[str, tuple[type[Signal], ...]] = {
+    **dict.fromkeys(SERVICES, ()),
+    "downloader": (monitor.SourcesResolved,),
+}
+"""Signals a service reads besides the gateway, which reads all."""
+
+
+def ordering_key(message: object) -> str:
+    """What must be handled in order: everything of one session, else of one streamer, else of one aggregate."""
+    for name in ("session_id", "streamer_id", "key"):
+        value = getattr(message, name, "")
+        if value:
+            return str(value)
+    return ""
