@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contracts import subjects, topology
+from contracts.system import SERVICES
 
 MIB = 1 << 20
 
@@ -79,8 +80,8 @@ _BY_PREFIX = {spec.subjects[0].split(".", 1)[0]: spec.name for spec in STREAMS}
 
 def consumers() -> tuple[ConsumerSpec, ...]:
     """Every durable consumer of the system, derived from who consumes what."""
-    specs = [ConsumerSpec("COMMANDS", service, (subjects.commands_of(service),)) for service in topology.SERVICES]
-    for service in topology.SERVICES:
+    specs = [ConsumerSpec("COMMANDS", service, (subjects.commands_of(service),)) for service in SERVICES]
+    for service in SERVICES:
         filters = tuple(subjects.filter_of(event) for event in topology.CONSUMES[service])
         if filters:
             specs.append(ConsumerSpec("EVENTS", service, filters))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contracts import config, danmu, downloader, monitor, notifier, pipeline, scheduler, system, uploader
 from contracts.message import Command, Event, Signal
-from contracts.system import SERVICES as SERVICES
+from contracts.system import SERVICES
 
 PROJECTOR = "projector"
 """The gateway's consumer that reads every event into the event store."""
