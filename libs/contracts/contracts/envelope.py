@@ -111,13 +111,15 @@ class Envelope:
         """Read an envelope; raises :class:`MalformedEnvelope` naming what is wrong."""
         headers = headers or {}
         try:
+            if headers["ce-specversion"] != SPEC_VERSION:
+                raise ValueError(f"ce-specversion {headers['ce-specversion']!r} is not {SPEC_VERSION}")
             return cls(
                 id=UUID(headers["ce-id"]),
                 type=headers["ce-type"],
                 source=headers["ce-source"],
                 subject=headers["ce-subject"],
-                time=datetime.fromisoformat(headers["ce-time"]),
-                sequence=int(headers.get("ce-sequence", "0")),
+                time=_time(headers["ce-time"]),
+                sequence=_sequence(headers.get("ce-sequence", "0")),
                 metadata=Metadata.from_dict({name.removeprefix("ce-"): value for name, value in headers.items()}),
                 data=data,
                 replayed=headers.get(REPLAYED) == "true",
@@ -142,6 +144,20 @@ class Envelope:
             **self.metadata.to_dict(),
             "data": json.loads(self.data),
         }
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"ce-time {text!r} has no time zone, which RFC 3339 demands")
+    return time
+
+
+def _sequence(text: str) -> int:
+    sequence = int(text)
+    if sequence < 0:
+        raise ValueError(f"ce-sequence {text!r} is negative")
+    return sequence
 
 
 def wrap(

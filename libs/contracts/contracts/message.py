@@ -8,14 +8,18 @@ from typing import Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict
 
 PREFIX = "aircheck"
-_TYPE = re.compile(r"^(?P<path>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,2})\.v(?P<major>[1-9]\d*)$")
-TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+_TYPE = re.compile(r"(?P<path>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,2})\.v(?P<major>[1-9][0-9]*)\Z")
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
+"""One subject token. Ends in ``\\Z`` because ``$`` would let a line break at the end through, and with it into the protocol of the bus."""
 
 
 class Value(BaseModel):
-    """A frozen value inside a message. Unknown fields are ignored on read, so that an older reader survives a newer writer."""
+    """A frozen value inside a message. Unknown fields are ignored on read, so that an older reader survives a newer writer.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    Not-a-number and infinity are refused: JSON has no word for them, so they would be written as null and never be read again.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class Message(Value):
@@ -73,8 +77,11 @@ class Message(Value):
 
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:
-        """Parse a body; raises pydantic.ValidationError."""
-        return cls.model_validate_json(body)
+        """Parse a body; raises pydantic.ValidationError.
+
+        Unknown fields are ignored in every value, also where a person's input would be refused: the writer may be newer than this reader.
+        """
+        return cls.model_validate_json(body, extra="ignore")
 
 
 class Event(Message):

@@ -29,9 +29,14 @@ class Registry:
         self._classes[cls.message_type] = cls
 
     def upcast(self, old: str, new: str) -> Callable[[Upcaster], Upcaster]:
-        """Declare how the data of ``old`` (``….v1``) becomes the data of ``new`` (``….v2``); steps chain."""
+        """Declare how the data of ``old`` (``….v1``) becomes the data of ``new`` (``….v2``); steps chain.
+
+        Raises TypeError when ``old`` has a step already or the chain would come back to it.
+        """
 
         def declare(step: Upcaster) -> Upcaster:
+            if old in self._upcasters or self._newest(new) == old:
+                raise TypeError(f"a step from {old} to {new} would be the second one or close a circle")
             self._upcasters[old] = (new, step)
             return step
 
@@ -44,16 +49,27 @@ class Registry:
         except KeyError:
             raise UnknownMessage(message_type) from None
 
+    def reads(self, message_type: str) -> bool:
+        """Whether bodies of this type can be decoded, as they are or through steps; types of retired classes can be read by steps only."""
+        return self._newest(message_type.removeprefix(f"{PREFIX}.")) in self._classes
+
+    def _newest(self, name: str) -> str:
+        while name in self._upcasters:
+            name = self._upcasters[name][0]
+        return name
+
     def decode(self, message_type: str, body: bytes | str) -> Message:
-        """Read a body in the newest version of its type; raises UnknownMessage or pydantic.ValidationError."""
+        """Read a body in the newest version of its type; raises UnknownMessage, or ValueError (which pydantic.ValidationError is) for a bad body."""
         name = message_type.removeprefix(f"{PREFIX}.")
         if name not in self._upcasters:
             return self.find(name).from_json(body)
         data = json.loads(body)
+        if not isinstance(data, dict):
+            raise ValueError(f"the body of {name} is not an object")
         while name in self._upcasters:
             name, step = self._upcasters[name]
             data = step(data)
-        return self.find(name).model_validate(data)
+        return self.find(name).model_validate(data, extra="ignore")
 
     def events(self) -> list[type[Event]]:
         """All event classes in the order of their type names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contracts.message import TOKEN, Command, Event, Message, Signal
+from contracts.registry import REGISTRY, UnknownMessage
 
 
 class BadToken(ValueError):
@@ -35,11 +36,14 @@ def filter_of(cls: type[Message]) -> str:
 
 
 def template_of(message_type: str) -> str:
-    """The subject with the id left out, fit for metric labels and span names: ``evt.monitor.session.{id}.opened.v1``."""
-    parts = message_type.removeprefix("aircheck.").split(".")
-    if len(parts) == 4:
-        return f"evt.{parts[0]}.{parts[1]}.{{id}}.{parts[2]}.{parts[3]}"
-    return f"cmd.{'.'.join(parts)}"
+    """The subject with the id left out, fit for metric labels and span names: ``evt.monitor.session.{id}.opened.v1``.
+
+    A type nobody declared is ``unknown``, so that labels stay few whatever arrives.
+    """
+    try:
+        return filter_of(REGISTRY.find(message_type)).replace("*", "{id}")
+    except UnknownMessage:
+        return "unknown"
 
 
 def events_of(service: str) -> str:
