@@ -1,0 +1,1 @@
+"""How every service runs: event log, outbox, relay, inbox, handlers, leases, telemetry, health."""

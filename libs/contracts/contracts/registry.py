@@ -71,6 +71,10 @@ class Registry:
             data = step(data)
         return self.find(name).model_validate(data, extra="ignore")
 
+    def all(self) -> list[type[Message]]:
+        """Every class in the order of the type names."""
+        return list(self._sorted())
+
     def events(self) -> list[type[Event]]:
         """All event classes in the order of their type names."""
         return [cls for cls in self._sorted() if issubclass(cls, Event)]

@@ -102,6 +102,9 @@ def _declare(service: str, shape: type[Message], template: str, key: str) -> typ
     )
 
 
+SHAPES = tuple(shape for shape, _, _ in _SHAPES)
+"""The classes below which every service has its own."""
+
 _DECLARED = {
     (service, shape): _declare(service, shape, template, key)
     for service in SERVICES

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contracts import config, danmu, downloader, monitor, notifier, pipeline, scheduler, system, uploader
-from contracts.message import Command, Event, Signal
+from contracts.message import Command, Event, Message, Signal
 from contracts.system import SERVICES
 
 PROJECTOR = "projector"
@@ -108,6 +108,22 @@ LISTENS: dict[str, tuple[type[Signal], ...]] = {
     "downloader": (monitor.SourcesResolved,),
 }
 """Signals a service reads besides the gateway, which reads all."""
+
+
+def senders(cls: type[Message]) -> tuple[str, ...]:
+    """The services that send a message: the owner of an event or a signal, whoever may ask a command."""
+    if issubclass(cls, Command):
+        return tuple(service for service in SERVICES if cls in SENDS[service])
+    return (cls.service,)
+
+
+def receivers(cls: type[Message]) -> tuple[str, ...]:
+    """The services that react to a message. The projector, which reads every event into the event store, is not among them."""
+    if issubclass(cls, Command):
+        return (cls.service,)
+    if issubclass(cls, Signal):
+        return tuple(service for service in SERVICES if service == "gateway" or cls in LISTENS[service])
+    return tuple(service for service in SERVICES if cls in CONSUMES[service])
 
 
 def ordering_key(message: object) -> str:

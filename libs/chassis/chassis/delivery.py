@@ -1,0 +1,37 @@
+"""One delivery of one message, whatever client received it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the bus handed it over. ``sequence`` is its place in the stream, ``deliveries`` counts from 1."""
+
+    raw: Any
+    subject: str
+    headers: Mapping[str, str]
+    data: bytes
+    sequence: int
+    deliveries: int
+
+    @classmethod
+    def of(cls, raw: Any) -> Delivery:
+        """Wrap a message of the NATS client."""
+        metadata = raw.metadata
+        return cls(raw, raw.subject, raw.headers or {}, raw.data, metadata.sequence.stream, metadata.num_delivered)
+
+    async def ack(self) -> None:
+        """Handled: never deliver it again."""
+        await self.raw.ack()
+
+    async def nak(self, delay_s: float) -> None:
+        """Deliver it again after ``delay_s``. A nak without a delay ignores every back-off and burns all deliveries within milliseconds."""
+        await self.raw.nak(delay=max(delay_s, 0.001))
+
+    async def term(self) -> None:
+        """Never deliver it again, it is in the dead letters."""
+        await self.raw.term()

@@ -1,0 +1,181 @@
+"""The append-only log of one service, and its outbox, written by one statement.
+
+The order inside the statement is what keeps the log sound: first the lease (a stale owner is refused), then the version of the stream (a
+conflict is seen before any position is drawn), then the rows of the log and the outbox together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from contracts import subjects
+from contracts.aggregate import Aggregate
+from contracts.envelope import Envelope, Metadata, wrap
+from contracts.message import Event, Message
+from contracts.registry import load_vocabulary
+
+from chassis.database import Connection
+from chassis.errors import Conflict, LeaseLost, MessageTooLarge
+from chassis.ids import new_id
+from chassis.sql import beside
+
+QUERIES = beside(__file__, "eventlog.sql")
+MAX_BODY = 512 * 1024
+"""Bytes; half of the bus's default ``max_payload``, so that headers always fit."""
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Generic[S]):
+    """A state with the stream and the version it stands for (0 = nothing appended yet)."""
+
+    stream: str
+    state: S
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One event as the log holds it."""
+
+    position: int
+    stream: str
+    version: int
+    event: Event
+    event_id: UUID
+    metadata: Metadata
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lease an append is made under: its name and the epoch its holder believes in."""
+
+    name: str
+    epoch: int
+
+
+async def load(connection: Connection, aggregate: Aggregate[S], id: str) -> Loaded[S]:
+    """Fold one stream into its state."""
+    stream = aggregate.stream(id)
+    rows = await connection.fetch(QUERIES["load_stream"], stream)
+    registry = load_vocabulary()
+    events = (registry.decode(row["type"], row["data"]) for row in rows)
+    return Loaded(stream, aggregate.fold(event for event in events if isinstance(event, Event)), len(rows))
+
+
+async def read(connection: Connection, *, stream: str = "", after: int = 0, limit: int = 1000) -> list[Recorded]:
+    """Recorded events after a position, of one stream or of the whole log."""
+    rows = await connection.fetch(QUERIES["read_log"], stream, after, limit)
+    registry = load_vocabulary()
+    return [
+        Recorded(
+            row["position"],
+            row["stream"],
+            row["version"],
+            registry.decode(row["type"], row["data"]),  # type: ignore[arg-type]
+            row["event_id"],
+            Metadata.from_dict(json.loads(row["meta"])),
+            row["recorded_at"],
+        )
+        for row in rows
+    ]
+
+
+async def append(
+    connection: Connection,
+    service: str,
+    at: Loaded[S],
+    events: Sequence[Event],
+    *,
+    metadata: Metadata,
+    fence: Fence | None = None,
+) -> list[Envelope]:
+    """Append events to one stream and put them into the outbox.
+
+    Raises :class:`Conflict` when the stream is not at ``at.version``, :class:`LeaseLost` when the fence is stale, MessageTooLarge.
+    """
+    if not events:
+        return []
+    now = datetime.now(UTC)
+    envelopes = [
+        wrap(event, id=new_id(), metadata=metadata, source=service, sequence=at.version + n, time=now)
+        for n, event in enumerate(events, 1)
+    ]
+    _check_stream(at.stream, events)
+    _check_size(envelopes)
+    meta = metadata.to_json()
+    outcome = await connection.fetchrow(
+        QUERIES["append"],
+        at.stream,
+        at.version,
+        len(events),
+        fence.name if fence else None,
+        fence.epoch if fence else 0,
+        now,
+        [envelope.id for envelope in envelopes],
+        [event.message_type for event in events],
+        [envelope.data.decode() for envelope in envelopes],
+        [meta] * len(events),
+        [subjects.of(event) for event in events],
+        [json.dumps(envelope.to_headers(), separators=(",", ":")) for envelope in envelopes],
+        [envelope.data for envelope in envelopes],
+    )
+    if not outcome["allowed"]:
+        raise LeaseLost(fence.name if fence else at.stream)
+    if not outcome["appended"]:
+        raise Conflict(f"{at.stream} is not at version {at.version}")
+    return envelopes
+
+
+async def enqueue(
+    connection: Connection, service: str, message: Message, *, metadata: Metadata, id: UUID | None = None
+) -> Envelope:
+    """Put one command into the outbox, in the transaction that decided it."""
+    envelope = wrap(message, id=id or new_id(), metadata=metadata, source=service)
+    _check_size([envelope])
+    await connection.execute(
+        QUERIES["enqueue"], envelope.id, subjects.of(message), json.dumps(envelope.to_headers()), envelope.data
+    )
+    return envelope
+
+
+async def republish(
+    connection: Connection, service: str, *, first: int, last: int, stream: str, from_version: int
+) -> int:
+    """Put a range of the log into the outbox again, with the same ids and marked as replayed. Returns how many events."""
+    rows = await connection.fetch(QUERIES["range_of_log"], first, last, stream, from_version)
+    registry = load_vocabulary()
+    for row in rows:
+        event = registry.find(row["type"]).from_json(row["data"])
+        envelope = wrap(
+            event,
+            id=row["event_id"],
+            metadata=Metadata.from_dict(json.loads(row["meta"])),
+            source=service,
+            sequence=row["version"],
+            time=row["recorded_at"],
+        )
+        headers = {**envelope.to_headers(), "Aircheck-Replayed": "true"}
+        await connection.execute(
+            QUERIES["enqueue"], envelope.id, subjects.of(event), json.dumps(headers), envelope.data
+        )
+    return len(rows)
+
+
+def _check_stream(stream: str, events: Sequence[Event]) -> None:
+    for event in events:
+        if event.stream != stream:
+            raise ValueError(f"{type(event).__name__} belongs to {event.stream}, not to {stream}")
+
+
+def _check_size(envelopes: Sequence[Envelope]) -> None:
+    for envelope in envelopes:
+        if len(envelope.data) > MAX_BODY:
+            raise MessageTooLarge(f"{envelope.type} has {len(envelope.data)} bytes, the bus takes {MAX_BODY}")

@@ -1,0 +1,94 @@
+"""``/livez``, ``/readyz`` and ``/metrics`` on a port of their own.
+
+Liveness never asks a dependency: a database outage must not restart everything. Readiness asks all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from chassis import telemetry
+
+Check = Callable[[], Awaitable[None]]
+_STUCK_S = 10.0
+
+
+class Health:
+    """The probes of one process. ``checks`` raise when something is not ready; ``ready`` is off while starting and stopping."""
+
+    def __init__(self, service: str, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.service, self.host, self.port = service, host, port
+        self.ready = False
+        self.checks: dict[str, Check] = {}
+        self.refresh: list[Check] = []
+        self._beat = time.monotonic()
+        self._runner: web.AppRunner | None = None
+        self._pulse: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen; ``port`` becomes the real one when it was 0."""
+        app = web.Application()
+        app.add_routes(
+            [web.get("/livez", self._live), web.get("/readyz", self._ready), web.get("/metrics", self._metrics)]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.host, self.port)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+        self._pulse = asyncio.create_task(self._measure_lag())
+
+    async def stop(self) -> None:
+        """Stop answering."""
+        if self._pulse is not None:
+            self._pulse.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def failures(self) -> dict[str, str]:
+        """What is not ready, by check, with the reason."""
+        found = {} if self.ready else {"state": "starting or stopping"}
+        for name, check in self.checks.items():
+            try:
+                await asyncio.wait_for(check(), 3)
+            except Exception as error:
+                found[name] = repr(error)[:200]
+        return found
+
+    async def _live(self, _: web.Request) -> web.Response:
+        late = time.monotonic() - self._beat
+        return _answer(
+            200 if late < _STUCK_S else 503,
+            {"status": "alive" if late < _STUCK_S else "stuck", "late_s": round(late, 3)},
+        )
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        failures = await self.failures()
+        body: dict[str, Any] = {"status": "ready" if not failures else "not ready", "service": self.service}
+        if failures or "verbose" in request.query:
+            body["failed"] = failures
+            body["checks"] = sorted(self.checks)
+        return _answer(503 if failures else 200, body)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        for refresh in self.refresh:
+            await refresh()
+        return web.Response(body=generate_latest(telemetry.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _measure_lag(self) -> None:
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(2.0)
+            self._beat = time.monotonic()
+            telemetry.LOOP_LAG.labels(self.service).set(max(0.0, self._beat - before - 2.0))
+
+
+def _answer(status: int, body: dict[str, Any]) -> web.Response:
+    return web.Response(status=status, text=json.dumps(body), content_type="application/json")

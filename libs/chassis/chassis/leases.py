@@ -1,0 +1,205 @@
+"""Exactly one owner for each piece of work: a row claimed with ``FOR UPDATE SKIP LOCKED``, an epoch that grows with each claim, a heartbeat.
+
+The epoch is a fencing token: every append made under a lease names it, so that an owner that was paused or cut off cannot write after another
+one has taken over. Heartbeat every 3 s, expiry after 10 s: work moves to another replica within 15 s of a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import structlog
+
+from chassis.database import UNREACHABLE, Connection, Pool
+from chassis.errors import LeaseLost
+from chassis.eventlog import Fence
+from chassis.sql import beside
+
+QUERIES = beside(__file__, "leases.sql")
+HEARTBEAT_S = 3.0
+EXPIRY_S = 10.0
+
+log = structlog.get_logger(__name__)
+
+
+async def offer(connection: Connection, kind: str, name: str, *, delay_s: float = 0) -> None:
+    """Make work available to all replicas of the service. Does nothing when it is already offered or claimed."""
+    await connection.execute(QUERIES["offer"], name, kind, delay_s)
+
+
+@dataclass(eq=False)
+class Lease:
+    """Work in hand. ``lost`` is set when another replica owns it; then stop without writing."""
+
+    name: str
+    epoch: int
+    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    handing_over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def id(self) -> str:
+        """The name without its kind: ``recording:ID`` → ``ID``."""
+        return self.name.split(":", 1)[-1]
+
+    @property
+    def fence(self) -> Fence:
+        """What an append made under this lease names."""
+        return Fence(self.name, self.epoch)
+
+
+class Outcome:
+    """What a runner says when it returns."""
+
+
+class Done(Outcome):
+    """The work is over: forget the lease."""
+
+
+@dataclass(frozen=True)
+class Again(Outcome):
+    """Somebody (perhaps this replica) should go on after ``delay_s``."""
+
+    delay_s: float = 0.0
+
+
+Run = Callable[[Lease], Awaitable[Outcome]]
+
+
+class LeaseRunner:
+    """Claims work of one kind and runs ``run(lease)`` for each piece, at most ``concurrency`` at a time.
+
+    ``run`` must end soon after ``lease.lost`` or ``lease.handing_over`` is set. An exception postpones the work with back-off.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        kind: str,
+        run: Run,
+        *,
+        owner: str,
+        concurrency: int = 8,
+        heartbeat_s: float = HEARTBEAT_S,
+        expiry_s: float = EXPIRY_S,
+    ) -> None:
+        self.pool, self.kind, self.run, self.owner = pool, kind, run, owner
+        self.concurrency, self.heartbeat_s, self.expiry_s = concurrency, heartbeat_s, expiry_s
+        self._wake = asyncio.Event()
+        self._held: dict[str, Lease] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, int] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def held(self) -> tuple[Lease, ...]:
+        """The leases in hand."""
+        return tuple(self._held.values())
+
+    def find(self, id: str) -> Lease | None:
+        """The lease of a piece of work, if this replica holds it."""
+        return self._held.get(f"{self.kind}:{id}")
+
+    def wake(self) -> None:
+        """Look for work now: something was offered."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Begin to claim."""
+        self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._beat_loop())]
+
+    async def stop(self, timeout_s: float = 20.0) -> None:
+        """Claim nothing more, ask every run to hand over, wait for them, release what is left."""
+        self._stopping = True
+        self._wake.set()
+        for lease in self._held.values():
+            lease.handing_over.set()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks.values(), timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+
+    async def _claim_loop(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            delay = self.heartbeat_s
+            try:
+                delay = await self._claim_what_is_open()
+            except UNREACHABLE as error:
+                log.warning("lease.claim_failed", kind=self.kind, error=str(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), delay)
+
+    async def _claim_what_is_open(self) -> float:
+        free = self.concurrency - len(self._tasks)
+        if free > 0 and not self._stopping:
+            rows = await self.pool.fetch(QUERIES["claim"], self.kind, self.owner, self.expiry_s, free)
+            for row in rows:
+                self._begin(Lease(row["name"], row["epoch"]))
+        due = await self.pool.fetchval(QUERIES["next_open_s"], self.kind)
+        return self.heartbeat_s if due is None else min(self.heartbeat_s, max(due + 0.02, 0.05))
+
+    def _begin(self, lease: Lease) -> None:
+        self._held[lease.name] = lease
+        task = asyncio.create_task(self._run(lease), name=lease.name)
+        self._tasks[lease.name] = task
+        task.add_done_callback(lambda _: self._forget(lease))
+
+    def _forget(self, lease: Lease) -> None:
+        self._tasks.pop(lease.name, None)
+        self._held.pop(lease.name, None)
+        self._wake.set()
+
+    async def _run(self, lease: Lease) -> None:
+        try:
+            outcome = await self.run(lease)
+            self._failures.pop(lease.name, None)
+        except (asyncio.CancelledError, LeaseLost):
+            outcome = Again()
+        except Exception:
+            failures = self._failures[lease.name] = self._failures.get(lease.name, 0) + 1
+            outcome = Again(min(2.0**failures, 300.0))
+            log.exception("lease.run_failed", lease=lease.name, epoch=lease.epoch, retry_s=outcome.delay_s)
+        if not lease.lost.is_set():
+            await self._settle(lease, outcome)
+
+    async def _settle(self, lease: Lease, outcome: Outcome) -> None:
+        with suppress(*UNREACHABLE):  # the lease expires by itself
+            if isinstance(outcome, Again) and outcome.delay_s > 0:
+                await self.pool.execute(QUERIES["postpone"], lease.name, lease.epoch, self.owner, outcome.delay_s)
+            else:
+                statement = "finish" if isinstance(outcome, Done) else "release"
+                await self.pool.execute(QUERIES[statement], lease.name, lease.epoch, self.owner)
+
+    async def _beat_loop(self) -> None:
+        while True:
+            await asyncio.sleep(self.heartbeat_s)
+            held = [lease for lease in self._held.values() if not lease.lost.is_set()]
+            if held:
+                await self._beat(held)
+
+    async def _beat(self, held: list[Lease]) -> None:
+        names, epochs = [lease.name for lease in held], [lease.epoch for lease in held]
+        try:
+            rows = await self.pool.fetch(QUERIES["beat"], self.owner, self.expiry_s, names, epochs)
+        except UNREACHABLE as error:
+            # Without the database nobody can claim the work or append for it: keep going, the epoch decides when it is back.
+            log.warning("lease.heartbeat_failed", kind=self.kind, error=str(error))
+            return
+        alive = {row["name"] for row in rows}
+        for lease in held:
+            if lease.name not in alive:
+                self._lose(lease)
+
+    def _lose(self, lease: Lease) -> None:
+        if lease.name in self._tasks and not lease.lost.is_set():
+            log.warning("lease.lost", lease=lease.name, epoch=lease.epoch)
+            lease.lost.set()
+            self._tasks[lease.name].cancel()

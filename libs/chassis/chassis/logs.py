@@ -1,0 +1,55 @@
+"""structlog: JSON lines for machines, colours for a terminal; secrets redacted by field name."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+_SECRET = ("password", "secret", "token", "cookie", "authorization", "dsn", "api_key")
+
+
+def configure(service: str, *, level: str = "INFO", json_lines: bool | None = None) -> None:
+    """Set up logging for this process. ``json_lines`` defaults to: unless standard error is a terminal."""
+    as_json = not sys.stderr.isatty() if json_lines is None else json_lines
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _Service(service),
+        redact,
+    ]
+    final: list[Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True
+    )
+
+
+def redact(_: Any, __: str, event: EventDict) -> EventDict:
+    """Replace the value of every field whose name speaks of a secret."""
+    for name in event:
+        if any(word in name.lower() for word in _SECRET):
+            event[name] = "***"
+    return event
+
+
+class _Service:
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, _: Any, __: str, event: EventDict) -> EventDict:
+        event["service"] = self._name
+        return event

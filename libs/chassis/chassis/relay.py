@@ -1,0 +1,200 @@
+"""Outbox → JetStream: in order, nothing skipped, one active relay per service.
+
+Atomic batches (JetStream ≥ 2.12, ``Nats-Batch-*`` headers of ADR-50): all or nothing, one acknowledgement for up to 1000 messages, at most 50
+open per stream. A duplicate id rejects a whole batch (error 10201); that batch is then sent one at a time, where duplicates are acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import structlog
+from contracts import streams
+from nats.errors import Error as NatsError
+
+from chassis import telemetry
+from chassis.bus import Bus
+from chassis.database import UNREACHABLE, Pool
+from chassis.eventlog import QUERIES
+from chassis.ids import new_id
+
+BATCH = 1000
+BATCH_BYTES = 16 << 20
+_LOCK = 0x52454C59
+_NOT_ENABLED, _DUPLICATE = 10174, 10201
+
+log = structlog.get_logger(__name__)
+
+
+class PublishFailed(Exception):
+    """The bus did not take a batch; nothing of it counts as sent."""
+
+
+class BatchRejected(PublishFailed):
+    """The server refused a batch with an error code of its own."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{code}: {description}")
+        self.code = code
+
+
+_STOPPING: tuple[type[BaseException], ...] = (PublishFailed, *UNREACHABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One row of the outbox."""
+
+    id: int
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+async def publish_atomic(bus: Bus, batch: Sequence[Outgoing], *, timeout: float = 5.0) -> None:
+    """Publish up to 1000 messages of one stream as a unit; raises BatchRejected, or PublishFailed when the outcome is unknown."""
+    batch_id, last = new_id().hex, len(batch)
+    try:
+        for number, one in enumerate(batch, 1):
+            headers = {**one.headers, "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
+            if number == last:
+                headers["Nats-Batch-Commit"] = "1"
+            if number in (1, last):
+                reply = await bus.client.request(one.subject, one.payload, headers=headers, timeout=timeout)
+                _check(reply.data)
+            else:
+                await bus.client.publish(one.subject, one.payload, headers=headers)
+    except (NatsError, OSError, TimeoutError) as error:
+        raise PublishFailed(repr(error)) from error
+
+
+async def publish_one_by_one(bus: Bus, batch: Sequence[Outgoing]) -> int:
+    """Publish in order, each acknowledged before the next; returns how many went out before the first failure."""
+    for done, one in enumerate(batch):
+        try:
+            await bus.publish(one.subject, one.payload, one.headers)
+        except (NatsError, OSError, TimeoutError) as error:
+            log.warning("relay.publish_failed", subject=one.subject, error=repr(error))
+            return done
+    return len(batch)
+
+
+class Relay:
+    """Drains the outbox of one service. Every replica has one; a session-level advisory lock lets one work at a time."""
+
+    def __init__(
+        self, pool: Pool, bus: Bus, service: str, *, poll_s: float = 1.0, batch: int = BATCH, atomic: bool = True
+    ) -> None:
+        self.pool, self.bus, self.service = pool, bus, service
+        self.poll_s, self.batch, self.atomic = poll_s, batch, atomic
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Something was committed."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Begin to drain; what an earlier process left behind goes first."""
+        self._wake.set()
+        self._task = asyncio.create_task(self._run(), name=f"relay-{self.service}")
+
+    async def stop(self, timeout_s: float = 5.0) -> None:
+        """Send what is committed, then stop. What does not go out in time stays for the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            with suppress(TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(self._task, timeout_s)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            stopping = self._stopping
+            try:
+                await self._drain_if_waiting()
+                failures = 0
+            except _STOPPING as error:
+                failures += 1
+                log.warning("relay.stopped_at_failure", error=repr(error)[:300], failures=failures)
+            if stopping:
+                return
+            delay = self.poll_s if not failures else min(0.1 * 2.0**failures, 5.0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), delay)
+
+    async def _drain_if_waiting(self) -> None:
+        self._wake.clear()
+        async with self.pool.acquire() as connection:
+            if not await connection.fetchval(QUERIES["outbox_waiting"]):
+                return
+            # Held only while draining: whoever commits next waits here and drains what the holder no longer saw.
+            await connection.execute("select pg_advisory_lock($1, hashtext(current_schema()))", _LOCK)
+            try:
+                while await self._send_some(connection):
+                    pass
+            finally:
+                if not connection.is_closed():
+                    await connection.execute("select pg_advisory_unlock($1, hashtext(current_schema()))", _LOCK)
+
+    async def _send_some(self, connection: Any) -> bool:
+        rows = await connection.fetch(QUERIES["outbox_batch"], self.batch)
+        for _, same_stream in groupby(rows, key=lambda row: streams.stream_of(row["subject"])):
+            group = [
+                Outgoing(row["id"], row["subject"], json.loads(row["headers"]), row["payload"]) for row in same_stream
+            ]
+            for part in _by_bytes(group):
+                await self._send(connection, part)
+        return len(rows) == self.batch
+
+    async def _send(self, connection: Any, part: list[Outgoing]) -> None:
+        started = time.perf_counter()
+        sent = await self._publish(part)
+        await connection.execute(QUERIES["outbox_delete"], [one.id for one in part[:sent]])
+        telemetry.RELAYED.labels(self.service).inc(sent)
+        telemetry.RELAY_BATCH.labels(self.service).observe(sent)
+        telemetry.RELAY_SECONDS.labels(self.service).observe(time.perf_counter() - started)
+        if sent < len(part):
+            raise PublishFailed(f"{len(part) - sent} of {len(part)} messages did not go out")
+
+    async def _publish(self, part: list[Outgoing]) -> int:
+        if not self.atomic or len(part) == 1:
+            return await publish_one_by_one(self.bus, part)
+        try:
+            await publish_atomic(self.bus, part)
+        except BatchRejected as refusal:
+            if refusal.code not in (_DUPLICATE, _NOT_ENABLED):
+                raise
+            log.info("relay.one_by_one", code=refusal.code, messages=len(part))
+            return await publish_one_by_one(self.bus, part)
+        return len(part)
+
+
+def _by_bytes(group: list[Outgoing]) -> list[list[Outgoing]]:
+    parts: list[list[Outgoing]] = [[]]
+    size = 0
+    for one in group:
+        if parts[-1] and size + len(one.payload) > BATCH_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(one)
+        size += len(one.payload)
+    return parts
+
+
+def _check(reply: bytes) -> None:
+    if b'"error"' not in reply:
+        return
+    error = json.loads(reply)["error"]
+    raise BatchRejected(error.get("err_code", 0), error.get("description", ""))
+
+
+__all__ = ["BatchRejected", "Outgoing", "PublishFailed", "Relay", "publish_atomic", "publish_one_by_one"]

@@ -1,0 +1,235 @@
+"""One object runs a service: database, bus, relay, consumers, runners, probes; and stops them in the reverse order.
+
+SIGTERM: readiness off → stop pulling → finish the messages in hand → hand over leases → flush the relay → drain → close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from contracts.envelope import Metadata
+from contracts.registry import load_vocabulary
+
+from chassis import logs, migrate, telemetry
+from chassis.broker import Broker, consumers_of
+from chassis.bus import Bus
+from chassis.database import Pool, open_pool
+from chassis.dispatcher import Dispatcher, Policy
+from chassis.eventlog import QUERIES
+from chassis.handlers import Handlers
+from chassis.health import Health
+from chassis.housekeeping import Housekeeping
+from chassis.leases import LeaseRunner, Run
+from chassis.maintenance import add_maintenance
+from chassis.relay import Relay
+from chassis.settings import ServiceSettings
+from chassis.work import Resources, Work
+
+log = structlog.get_logger(__name__)
+EXIT_BUS_CLOSED = 70
+
+
+class Part(Protocol):
+    """Something with a life of its own beside the handlers: an actor supervisor, a web server, a projector."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class Service:
+    """A service as ``app.py`` wires it. Nothing happens before :meth:`run` or :meth:`start`."""
+
+    def __init__(self, settings: ServiceSettings, handlers: Handlers, *, migrations: Path | None = None) -> None:
+        self.settings, self.handlers = settings, handlers
+        self.name = settings.service
+        self.resources = Resources()
+        self.resources.provide(settings)
+        self.health = Health(self.name, host=settings.health_host, port=settings.health_port)
+        self._migrations = [migrate.CHASSIS, *([migrations] if migrations else [])]
+        self._prepare: list[Callable[[], Awaitable[None]]] = []
+        self._parts: list[Part] = []
+        self._runners: list[LeaseRunner] = []
+        self._stack = AsyncExitStack()
+        self._ended = asyncio.Event()
+        self._exit_code = 0
+        self.pool: Pool
+        self.bus: Bus
+        self.relay: Relay
+        self.dispatcher: Dispatcher
+        add_maintenance(handlers)
+
+    def on_start(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Run something after the database and the bus are there and before messages flow: open sessions, build parts."""
+        self._prepare.append(prepare)
+
+    def add(self, part: Part) -> None:
+        """Give the service a part that starts after the consumers' dependencies and stops before them."""
+        self._parts.append(part)
+
+    def add_runner(self, kind: str, run: Run, *, concurrency: int = 8) -> LeaseRunner:
+        """Run offered work of one kind under leases. Call inside ``on_start``."""
+        runner = LeaseRunner(self.pool, kind, run, owner=self.settings.worker, concurrency=concurrency)
+        self._runners.append(runner)
+        return runner
+
+    def work(self, metadata: Metadata | None = None) -> Work:
+        """A unit of work that no message started: the scheduler's timers, a runner's progress."""
+        return Work(self.name, metadata or telemetry.new_metadata(), self.resources, self.pool)
+
+    def committed(self) -> None:
+        """Something was committed: wake the relay and whoever waits for offered work."""
+        self.relay.wake()
+        for runner in self._runners:
+            runner.wake()
+
+    async def start(self) -> None:
+        """Start everything; raises when a dependency does not come up or a handler is missing."""
+        missing = self.handlers.missing()
+        if missing:
+            raise RuntimeError(f"{self.name} has no handler for: {', '.join(missing)}")
+        load_vocabulary()
+        await self.health.start()
+        self._stack.push_async_callback(self.health.stop)
+        await self._open()
+        for prepare in self._prepare:
+            await prepare()
+        parts: list[Part] = [
+            self.relay,
+            Housekeeping(self.pool, self.settings.inbox_retention_s),
+            *self._runners,
+            *self._parts,
+        ]
+        for part in parts:
+            await part.start()
+            self._stack.push_async_callback(part.stop)
+        for spec in consumers_of(self.name):
+            self._broker.subscribe(spec, self.dispatcher)
+        await self._broker.start()
+        self._stack.push_async_callback(self._stop_consuming)
+        self.health.ready = True
+        log.info("service.ready", health_port=self.health.port, worker=self.settings.worker)
+
+    async def stop(self) -> None:
+        """Stop in the reverse order."""
+        self.health.ready = False
+        log.info("service.stopping")
+        await self._stack.aclose()
+        log.info("service.stopped")
+
+    def fail(self, code: int) -> None:
+        """End the process with an exit code; the orchestrator starts it again."""
+        self._exit_code = self._exit_code or code
+        self._ended.set()
+
+    async def run(self) -> int:
+        """Start, wait for SIGTERM or SIGINT, stop; returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._ended.set)
+        try:
+            async with asyncio.timeout(120):
+                await self.start()
+            await self._ended.wait()
+        finally:
+            await self.stop()
+        return self._exit_code
+
+    async def _open(self) -> None:
+        settings = self.settings
+        provider = telemetry.start_tracing(self.name)
+        if provider is not None:
+            self._stack.callback(provider.shutdown)
+        self.pool = await open_pool(
+            settings.database_dsn.get_secret_value(), name=f"aircheck-{self.name}", max_size=settings.pool_size
+        )
+        self._stack.push_async_callback(self.pool.close)
+        await migrate.migrate(self.pool, *self._migrations)
+        self._broker = Broker(
+            self.name,
+            settings.nats_url,
+            user=settings.nats_user,
+            password=settings.nats_password.get_secret_value(),
+            closed=self._bus_closed,
+        )
+        self.bus = await self._broker.connect()
+        self._stack.push_async_callback(self._close_bus)
+        self.resources.provide(self.bus)
+        self.relay = Relay(self.pool, self.bus, self.name)
+        self.dispatcher = Dispatcher(
+            self.handlers,
+            self.pool,
+            self.resources,
+            committed=self.committed,
+            announce=self.bus.signal,
+            policy=Policy(base_s=settings.retry_base_s, max_deliveries=settings.max_deliveries),
+        )
+        self._add_checks()
+
+    def _add_checks(self) -> None:
+        async def database() -> None:
+            await self.pool.fetchval("select 1")
+
+        async def migrations() -> None:
+            waiting = await migrate.pending(self.pool, *self._migrations)
+            if waiting:
+                raise RuntimeError(f"not applied: {', '.join(waiting)}")
+
+        async def outbox() -> None:
+            row = (await self.pool.fetch(QUERIES["outbox_state"]))[0]
+            telemetry.OUTBOX_PENDING.labels(self.name).set(row["pending"])
+            telemetry.OUTBOX_OLDEST.labels(self.name).set(row["oldest_s"])
+            for runner in self._runners:
+                telemetry.LEASES_HELD.labels(self.name, runner.kind).set(len(runner.held))
+
+        self.health.checks |= {"database": database, "migrations": migrations, "bus": self.bus.ping}
+        self.health.refresh.append(outbox)
+
+    async def _stop_consuming(self) -> None:
+        await self._broker.stop_pulling()
+        await self.dispatcher.drain()
+
+    async def _close_bus(self) -> None:
+        self._closing = True
+        await self._broker.close()
+
+    _closing = False
+
+    def _bus_closed(self) -> None:
+        if not self._closing:
+            log.critical("bus.closed", next="the process ends so that it can be started again")
+            self.fail(EXIT_BUS_CLOSED)
+
+
+def main(build: Callable[[], Service]) -> None:
+    """The whole of a service's ``__main__``: build, run, exit with its code."""
+    import uvloop
+
+    async def serve() -> int:
+        service = build()
+        logs.configure(service.name, level=service.settings.log_level)
+        return await service.run()
+
+    sys.exit(uvloop.run(serve()))
+
+
+def forked(build: Callable[[], Service]) -> None:
+    """Like :func:`main`, in a child that was forked after the imports; never returns to the parent's code."""
+    code = 1
+    try:
+        gc.freeze()
+        main(build)
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
