@@ -1,0 +1,11 @@
+"""The outside world of the chat service: chat protocols, and the files that chat is written to.
+
+A protocol is one codec (pure) and one driver, registered with `@source("kind")`; its module is imported here.
+"""
+
+from __future__ import annotations
+
+from services.danmu.adapters import bilibili_driver as bilibili_driver  # registers "bilibili"
+from services.danmu.adapters.registry import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
+
+__all__ = ["InvalidDescriptor", "UnknownChatKind", "kinds", "open_source", "source"]

@@ -1,0 +1,124 @@
+"""The chat of one media segment on disk: its log and its XML, written together."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from services.danmu.adapters.log import ChatLogReader, ChatLogWriter, recover_log
+from services.danmu.adapters.messages import ChatMessage, MessageKind
+from services.danmu.adapters.xml import ChatHead, XmlChatWriter
+
+LOG_SUFFIX: Final = ".chat.jsonl.gz"
+XML_SUFFIX: Final = ".xml"
+PART_SUFFIX: Final = ".part"
+"""What a file that is being written ends in; without it a file is finished and will not change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFileResult:
+    """A finished pair. `lines` counts all messages (the XML may hold fewer), `bytes` both files."""
+
+    log_path: Path
+    xml_path: Path
+    lines: int
+    bytes: int
+    kinds: dict[str, int] = field(default_factory=dict)
+
+
+class ChatFile:
+    """One log and one XML under ``.part`` names until `close`. Not for use by two tasks at once."""
+
+    def __init__(self, stem: Path, log: ChatLogWriter, xml: XmlChatWriter, kinds: Counter[MessageKind]) -> None:
+        self._stem = stem
+        self._log = log
+        self._xml = xml
+        self._kinds = kinds
+
+    @classmethod
+    def open(cls, path_stem: Path, start_unix_ms: int, head: ChatHead) -> ChatFile:
+        """Create the files of a segment beside its media: ``<stem>.chat.jsonl.gz`` and ``<stem>.xml``.
+
+        `start_unix_ms` is when the segment's first picture was received. Raises FileExistsError when any file of this
+        stem is there, finished or not.
+        """
+        for path in (_log_path(path_stem), _xml_path(path_stem)):
+            if path.exists():
+                raise FileExistsError(path)
+        path_stem.parent.mkdir(parents=True, exist_ok=True)
+        log = ChatLogWriter(_part(_log_path(path_stem)))
+        try:
+            xml = XmlChatWriter(_part(_xml_path(path_stem)), start_unix_ms, head)
+        except OSError:
+            log.close()
+            _part(_log_path(path_stem)).unlink()
+            raise
+        return cls(path_stem, log, xml, Counter())
+
+    @classmethod
+    def resume(cls, path_stem: Path, start_unix_ms: int, head: ChatHead) -> ChatFile:
+        """Go on with the files that a crash left: the log loses its torn end, the XML is made again from the log.
+
+        Raises FileNotFoundError when there is no unfinished log.
+        """
+        log_part, xml_part = _part(_log_path(path_stem)), _part(_xml_path(path_stem))
+        recover_log(log_part)
+        xml_part.unlink(missing_ok=True)
+        xml = XmlChatWriter(xml_part, start_unix_ms, head)
+        kinds: Counter[MessageKind] = Counter()
+        for message in ChatLogReader(log_part):
+            xml.write(message)
+            kinds[message.kind] += 1
+        return cls(path_stem, ChatLogWriter(log_part, append=True), xml, kinds)
+
+    def write(self, message: ChatMessage) -> None:
+        """Add one message to both files. Raises OSError."""
+        self._log.append(message)
+        self._xml.write(message)
+        self._kinds[message.kind] += 1
+
+    def flush(self) -> None:
+        """Call at least every 500 ms: what is older than the last call survives a killed process. Raises OSError."""
+        self._log.flush()
+        self._xml.flush()
+
+    def close(self) -> ChatFileResult:
+        """Finish both files, sync them and give them their final names."""
+        log_path, xml_path = _log_path(self._stem), _xml_path(self._stem)
+        size = self._log.close() + self._xml.close()
+        os.replace(_part(log_path), log_path)  # noqa: PTH105 - one spelling for both renames and the directory sync
+        os.replace(_part(xml_path), xml_path)  # noqa: PTH105
+        _sync_directory(self._stem.parent)
+        kinds = {kind.value: count for kind, count in self._kinds.items()}
+        return ChatFileResult(log_path, xml_path, self._kinds.total(), size, kinds)
+
+    def discard(self) -> None:
+        """Remove both unfinished files, for a segment that is not kept."""
+        self._log.close()
+        self._xml.close()
+        _part(_log_path(self._stem)).unlink(missing_ok=True)
+        _part(_xml_path(self._stem)).unlink(missing_ok=True)
+
+
+def _log_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + LOG_SUFFIX)
+
+
+def _xml_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + XML_SUFFIX)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + PART_SUFFIX)
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is durable when its directory is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

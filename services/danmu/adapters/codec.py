@@ -1,0 +1,53 @@
+"""What a chat protocol is to its connection: bytes in, messages and replies out, no input or output of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from services.danmu.adapters.messages import ChatMessage
+
+MAX_IGNORED_NAMES: Final = 256
+"""Distinct names that are counted apart; a peer that invents names cannot grow the table."""
+
+OTHER_NAMES: Final = "other"
+
+
+@dataclass(slots=True)
+class Decoded:
+    """What one frame held. `replies` are sent before the messages are handed on.
+
+    `popularity` is the platform's viewer figure, `authenticated` its answer to the greeting; None = not in this frame.
+    """
+
+    messages: list[ChatMessage] = field(default_factory=list)
+    replies: list[bytes] = field(default_factory=list)
+    popularity: int | None = None
+    authenticated: bool | None = None
+
+
+@dataclass(slots=True)
+class CodecCounters:
+    """What a codec did not turn into messages: commands by name, broken packets, and bodies over a limit."""
+
+    ignored: dict[str, int] = field(default_factory=dict)
+    malformed: int = 0
+    oversized: int = 0
+
+    def ignore(self, name: str) -> None:
+        """Count a well-formed packet that is of no use here."""
+        if name not in self.ignored and len(self.ignored) >= MAX_IGNORED_NAMES:
+            name = OTHER_NAMES
+        self.ignored[name] = self.ignored.get(name, 0) + 1
+
+
+class ChatCodec(Protocol):
+    """A chat protocol as pure code. `feed` never raises: what it does not understand is counted."""
+
+    counters: CodecCounters
+
+    def heartbeat(self) -> bytes:
+        """The frame that keeps the connection alive."""
+
+    def feed(self, frame: bytes) -> Decoded:
+        """Decode one received frame."""

@@ -1,0 +1,233 @@
+"""Bilibili-style chat XML, which players and ASS converters read.
+
+The dialect is the common core of what recorders write: ``<d p="offset_s,mode,size,colour,unix_ms,0,uid_hash,row"
+user="...">text</d>``, and beside it ``<gift>``, ``<sc>``, ``<guard>`` and a ``<metadata>`` head. The declaration and
+``<i>`` share one line because a widespread converter (danmakuC) takes a file with a line break there for protobuf.
+One element per line, so that a file torn by a crash is mended by cutting its last line.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from services.danmu.adapters.log import write_all
+from services.danmu.adapters.messages import ChatMessage, MessageKind
+
+OPENING: Final = '<?xml version="1.0" encoding="UTF-8"?><i>\n'
+CLOSING: Final = "</i>\n"
+FLUSH_ROWS: Final = 100
+
+_TAIL: Final = 64 << 10
+
+# XML 1.0, production 2 (Char): what is outside cannot be written at all, not even as a reference.
+_ILLEGAL: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_SPECIAL: Final = re.compile(f"[&<>\"'\t\n\r{_ILLEGAL}]")
+_REFERENCES: Final = {
+    "&": "&amp;",
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "'": "&apos;",
+    "\t": "&#9;",
+    "\n": "&#10;",
+    "\r": "&#13;",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ChatHead:
+    """What a file says about itself. `live_started_at`: unix milliseconds, 0 = unknown."""
+
+    platform: str
+    room_id: str
+    streamer: str
+    title: str = ""
+    category: str = ""
+    parent_category: str = ""
+    live_started_at: int = 0
+    recorder: str = "aircheck"
+
+
+def escape(text: str) -> str:
+    """`text` as XML 1.0 character data or attribute value; characters that XML cannot hold are left out."""
+    if _SPECIAL.search(text) is None:
+        return text
+    return _SPECIAL.sub(lambda match: _REFERENCES.get(match[0], ""), text)
+
+
+def element(message: ChatMessage, start_unix_ms: int, row: int) -> str:
+    """The line of one message, or "" for a kind that the XML does not hold (the log does).
+
+    The offset is the time of receipt since the start of the media, both on this machine's clock: never negative.
+    """
+    render = _RENDERERS.get(message.kind)
+    if render is None:
+        return ""
+    return render(message, max(message.received_at - start_unix_ms, 0) / 1000, row)
+
+
+def _chat(message: ChatMessage, offset: float, row: int) -> str:
+    user, uid, text = message.user, message.uid, message.text
+    if _SPECIAL.search(user + uid + text) is not None:
+        user, uid, text = escape(user), escape(uid), escape(text)
+    # The sender as Bilibili spells it in DANMU_MSG: eight hexadecimal digits of CRC-32 over the decimal user id.
+    sender = f"{zlib.crc32(message.uid.encode('utf-8', 'replace')):08x}"
+    return (
+        f'<d p="{offset:.3f},{message.mode},{message.size},{message.colour},{message.sent_at or message.received_at},0,'
+        f'{sender},{row}" user="{user}" uid="{uid}">{text}</d>\n'
+    )
+
+
+def _who(message: ChatMessage, offset: float) -> str:
+    at = message.sent_at or message.received_at
+    return f'ts="{offset:.3f}" user="{escape(message.user)}" uid="{escape(message.uid)}" timestamp="{at}"'
+
+
+def _price(message: ChatMessage) -> str:
+    """Thousandths as a plain decimal: 30000 is 30, 100 is 0.1."""
+    whole, thousandths = divmod(message.price, 1000)
+    number = f"{whole}.{thousandths:03d}".rstrip("0").rstrip(".")
+    return f'price="{number}" currency="{escape(message.currency)}"'
+
+
+def _gift(message: ChatMessage, offset: float, row: int) -> str:
+    return (
+        f'<gift {_who(message, offset)} giftname="{escape(message.gift)}" giftcount="{message.quantity}" '
+        f"{_price(message)}></gift>\n"
+    )
+
+
+def _super_chat(message: ChatMessage, offset: float, row: int) -> str:
+    return f'<sc {_who(message, offset)} {_price(message)} time="{message.duration_s}">{escape(message.text)}</sc>\n'
+
+
+def _guard(message: ChatMessage, offset: float, row: int) -> str:
+    return (
+        f'<guard {_who(message, offset)} level="{message.level}" count="{message.quantity}" '
+        f'giftname="{escape(message.gift)}" {_price(message)}></guard>\n'
+    )
+
+
+_RENDERERS: Final[dict[MessageKind, Callable[[ChatMessage, float, int], str]]] = {
+    MessageKind.CHAT: _chat,
+    MessageKind.GIFT: _gift,
+    MessageKind.SUPER_CHAT: _super_chat,
+    MessageKind.MEMBERSHIP: _guard,
+}
+
+
+def metadata(head: ChatHead, start_unix_ms: int) -> str:
+    """The ``<metadata>`` line; times are ISO 8601 in UTC."""
+    values = {
+        "platform": head.platform,
+        "user_name": head.streamer,
+        "room_id": head.room_id,
+        "room_title": head.title,
+        "area": head.category,
+        "parent_area": head.parent_category,
+        "live_start_time": _iso(head.live_started_at) if head.live_started_at else "",
+        "record_start_time": _iso(start_unix_ms),
+        "recorder": head.recorder,
+    }
+    inside = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in values.items())
+    return f"<metadata>{inside}</metadata>\n"
+
+
+def _iso(unix_ms: int) -> str:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+class XmlChatWriter:
+    """Writes one XML file as messages come. The caller calls `flush` at least every 500 ms; 100 rows flush by themselves.
+
+    The closing tag is written by `close`; after a crash `recover` writes it.
+    """
+
+    def __init__(self, path: Path, start_unix_ms: int, head: ChatHead) -> None:
+        """Create the file with its head. Raises FileExistsError."""
+        self._start = start_unix_ms
+        self._file = path.open("xb", buffering=0)
+        self._pending = [OPENING, metadata(head, start_unix_ms)]
+        self.rows = 0
+        self.size = 0
+        self.flush()
+
+    def write(self, message: ChatMessage) -> None:
+        """Add one message, when it is of a kind that the XML holds."""
+        line = element(message, self._start, self.rows)
+        if not line:
+            return
+        self.rows += 1
+        self._pending.append(line)
+        if len(self._pending) >= FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what is pending to the system. Afterwards it survives the end of this process."""
+        if not self._pending:
+            return
+        data = "".join(self._pending).encode()
+        write_all(self._file.fileno(), data)
+        self.size += len(data)
+        self._pending.clear()
+
+    def close(self) -> int:
+        """Write the closing tag, sync to disk and close; the size of the file in bytes. Closing again does nothing."""
+        if not self._file.closed:
+            self._pending.append(CLOSING)
+            self.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        return self.size
+
+
+def render_xml(messages: Iterable[ChatMessage], path: Path, start_unix_ms: int, head: ChatHead) -> int:
+    """Write a whole file from messages (a log, for one) in one go; the number of rows. Raises FileExistsError."""
+    writer = XmlChatWriter(path, start_unix_ms, head)
+    try:
+        for message in messages:
+            writer.write(message)
+    finally:
+        writer.close()
+    return writer.rows
+
+
+def recover(path: Path) -> int:
+    """Make a file that a crash left without its closing tag whole again; the number of bytes of its torn last line.
+
+    A file that is closed already stays as it is. One that is not even opened becomes an empty document.
+    """
+    closing = CLOSING.encode()
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size >= len(closing) and _last(file.fileno(), size, len(closing)) == closing:
+            return 0
+        kept = _end_of_last_line(file.fileno(), size)
+        file.truncate(kept)
+        file.seek(kept)
+        file.write(closing if kept else (OPENING + CLOSING).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    return size - kept
+
+
+def _last(descriptor: int, end: int, size: int) -> bytes:
+    return os.pread(descriptor, size, end - size)
+
+
+def _end_of_last_line(descriptor: int, size: int) -> int:
+    end = size
+    while end > 0:
+        start = max(end - _TAIL, 0)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
