@@ -1,0 +1,1 @@
+"""How the monitor asks platforms whether a channel is live."""

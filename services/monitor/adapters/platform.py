@@ -1,0 +1,108 @@
+"""What every platform adapter offers: the one question "is this channel live, and where is its media?"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, Protocol, runtime_checkable
+
+import aiohttp
+from contracts.values import Chat, Source
+
+ProtocolChoice = Literal["any", "flv", "hls"]
+
+
+class ProbeError(Exception):
+    """A check that gave no answer; `fatal` tells that asking again will not help until somebody changes something."""
+
+    fatal = True
+
+
+class UnsupportedUrl(ProbeError):
+    """No adapter understands this address, or the installation does not connect to it."""
+
+
+class ChannelNotFound(ProbeError):
+    """The platform says that there is no such channel."""
+
+
+class Refusal(StrEnum):
+    """Why a platform does not show a channel that exists."""
+
+    BANNED = "banned"
+    AGE = "age"
+    REGION = "region"
+    PRIVATE = "private"
+
+
+class ChannelRefused(ProbeError):
+    """The platform knows the channel and will not show it to us; `reason` says why."""
+
+    def __init__(self, reason: Refusal, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ProbeFailed(ProbeError):
+    """The platform could not be asked this time; `retry_after` is its own wish in seconds, where it has one."""
+
+    fatal = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRef:
+    """One channel to ask about; `quality` is "best", "worst" or a platform's own name or number for it."""
+
+    url: str
+    quality: str = "best"
+    protocol: ProtocolChoice = "any"
+    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A platform's answer. `sources` are sorted, best first, and empty where the channel is offline."""
+
+    live: bool
+    platform: str
+    room_id: str
+    canonical_url: str
+    title: str = ""
+    category: str = ""
+    streamer_name: str = ""
+    avatar_url: str = ""
+    cover_url: str = ""
+    started_at: datetime | None = None
+    sources: tuple[Source, ...] = ()
+    chat: Chat | None = None
+
+
+@runtime_checkable
+class PlatformAdapter(Protocol):
+    """One platform. `matches` looks at the text of an address only; all network traffic goes through `session`."""
+
+    name: str
+
+    def matches(self, url: str) -> bool:
+        """Whether this adapter understands the address."""
+        ...
+
+    def cookie_domains(self, url: str) -> tuple[str, ...]:
+        """The domains that may receive the cookies of a login for this address."""
+        ...
+
+    async def probe(self, channel: ChannelRef, session: aiohttp.ClientSession) -> Probe:
+        """Ask once; raises a `ProbeError`."""
+        ...
+
+
+def prioritised(sources: Iterable[Source], protocol: ProtocolChoice) -> tuple[Source, ...]:
+    """The same sources, those of the wanted protocol first, otherwise in their order, numbered by it."""
+    wanted = sorted(sources, key=lambda source: protocol not in ("any", source.protocol))
+    return tuple(source.model_copy(update={"priority": index}) for index, source in enumerate(wanted))
