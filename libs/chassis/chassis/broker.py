@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import structlog
 from contracts import streams, subjects
 from contracts.streams import ConsumerSpec
 from faststream import AckPolicy
@@ -19,6 +20,7 @@ from chassis.bus import Bus, connection_options
 from chassis.delivery import Delivery
 from chassis.dispatcher import Dispatcher
 
+log = structlog.get_logger(__name__)
 FETCH = 100
 FETCH_TIMEOUT_S = 2.0
 """Short, because a pull request that outlives its process delivers to nobody."""
@@ -50,7 +52,11 @@ class Broker:
         subject = subjects.commands_of(spec.name) if spec.stream == "COMMANDS" else "evt.>"
 
         async def receive(message: NatsMessage) -> None:
-            await dispatcher.deliver(f"{spec.stream.lower()}-{spec.name}", Delivery.of(message.raw_message))
+            # FastStream would swallow an error here without a trace; the message then comes again after ack_wait.
+            try:
+                await dispatcher.deliver(f"{spec.stream.lower()}-{spec.name}", Delivery.of(message.raw_message))
+            except Exception:
+                log.exception("delivery.unsettled", subject=message.raw_message.subject)
 
         self.faststream.subscriber(
             subject,
@@ -58,7 +64,7 @@ class Broker:
             durable=spec.name,
             pull_sub=PullSub(batch_size=FETCH, timeout=FETCH_TIMEOUT_S),
             ack_policy=AckPolicy.MANUAL,
-            decoder=_undecoded,
+            decoder=_whole,
         )(receive)
 
     async def start(self) -> None:
@@ -80,9 +86,9 @@ def consumers_of(service: str) -> list[ConsumerSpec]:
     return [spec for spec in streams.consumers() if spec.name == service]
 
 
-async def _undecoded(message: Any) -> Any:
-    # The registry decodes, because it knows versions and upcasters.
-    return message.body
+async def _whole(message: Any) -> Any:
+    # The handler gets the whole message: the registry decodes, because it knows versions and upcasters.
+    return message
 
 
 def _plain(user: str, password: str) -> Any:

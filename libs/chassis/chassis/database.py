@@ -64,7 +64,7 @@ async def open_pool(dsn: str, *, name: str, min_size: int = 1, max_size: int = 6
     async for attempt in AsyncRetrying(
         retry=retry_if_exception_type(UNREACHABLE),
         stop=stop_after_delay(wait_s),
-        wait=wait_exponential_jitter(0.1, 2),
+        wait=wait_exponential_jitter(multiplier=0.1, max=2),
         reraise=True,
     ):
         with attempt:

@@ -18,9 +18,9 @@ REFERENCE = Path("docs/events.md")
 _DESCRIPTION = f"""\
 Write or check what is generated from the message classes in libs/contracts/contracts:
 
-  {SNAPSHOTS}/<type>.json   the JSON Schema of every event, command and signal
-  {ASYNCAPI}               the bus for machines (AsyncAPI {asyncapi.ASYNCAPI})
-  {REFERENCE}                   the bus for people: who says what, when, and who listens
+  {SNAPSHOTS}/TYPE.json   the JSON Schema of every event, command and signal
+  {ASYNCAPI}                   the bus for machines (AsyncAPI {asyncapi.ASYNCAPI})
+  {REFERENCE}                       the bus for people: who says what, when, and who listens
 """
 _EPILOG = """\
 what to do when the check fails:

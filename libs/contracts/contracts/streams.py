@@ -50,13 +50,13 @@ COMMANDS = StreamSpec(
 )  # fmt: skip
 SIGNALS = StreamSpec(
     "SIGNALS", ("sig.>",), "last values: speeds, progress, resolved sources",
-    storage="memory", max_age_s=600, max_msgs_per_subject=1, max_bytes=64 * MIB, allow_direct=True,
+    storage="memory", max_age_s=600, max_msgs_per_subject=1, max_bytes=32 * MIB, allow_direct=True,
 )  # fmt: skip
-LOGS = StreamSpec("LOGS", ("log.>",), "the live log tail of the user interface", max_age_s=86_400, max_bytes=64 * MIB)
-CHAT = StreamSpec("CHAT", ("chat.>",), "live chat to browsers", storage="memory", max_age_s=600, max_bytes=64 * MIB)
+LOGS = StreamSpec("LOGS", ("log.>",), "the live log tail of the user interface", max_age_s=86_400, max_bytes=32 * MIB)
+CHAT = StreamSpec("CHAT", ("chat.>",), "live chat to browsers", storage="memory", max_age_s=600, max_bytes=32 * MIB)
 LIVE = StreamSpec(
     "LIVE", ("live.>",), "media to viewers: the GOP cache of every gateway replica",
-    storage="memory", max_age_s=20, max_bytes=256 * MIB,
+    storage="memory", max_age_s=20, max_bytes=128 * MIB,
 )  # fmt: skip
 DLQ = StreamSpec(
     "DLQ",
