@@ -1,0 +1,295 @@
+"""Records a live FLV stream into repaired files: the object a downloader feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+
+from media.flv.amf0 import AmfValue
+from media.flv.metadata import DEFAULT_ROOM, MIN_SPACING_MS
+from media.flv.parser import Buffer, FlvParser
+from media.flv.segment_file import SegmentFile
+from media.flv.tag import VIDEO, Tag
+from media.flv.writer import DEFAULT_BUFFER
+from media.repair.chain import EndMarker, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
+from media.repair.limit import FileState, Limiter, Limits, SplitReason
+from media.repair.model import Repair, RepairKind, RepairLog, RepairOptions
+from media.repair.timeline import Timeline
+
+_SMALLEST_ROOM: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOpened:
+    """A file was created; `start_ms` is its place on the recording's timeline."""
+
+    index: int
+    start_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCompleted:
+    """A file is final and closed; `keyframes` counts them, `detail` explains a codec change, `repairs` were made while it was open."""
+
+    index: int
+    start_ms: int
+    bytes: int
+    duration_ms: int
+    keyframes: int
+    reason: SplitReason
+    detail: str
+    repairs: tuple[Repair, ...]
+    repairs_omitted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """New media came after a reconnect, at `at_ms` of the timeline.
+
+    `seamless`: nothing was lost. `gap_ms`: media time that was lost; None when nothing tells. `overlap_*`: what came twice and was dropped.
+    """
+
+    seamless: bool
+    gap_ms: int | None
+    overlap_ms: int
+    overlap_tags: int
+    at_ms: int
+
+
+SegmentEvent = SegmentOpened | SegmentCompleted | Rejoined
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A snapshot: `index` is None while no file is open; totals cover completed files too.
+
+    `consecutive_replays` above ten means that the server repeats itself and another one is the better choice.
+    """
+
+    index: int | None
+    bytes: int
+    duration_ms: int
+    total_bytes: int
+    total_duration_ms: int
+    connections: int
+    consecutive_replays: int
+
+
+class FlvRecorder:
+    """Turns the bytes of one or more connections to a live stream into a sequence of clean FLV files on one timeline.
+
+    `open_file(index)` returns a seekable binary file, opened for writing and empty; it is called when the first media of that file is
+    ready, and the recorder closes the file. `first_index` and `start_ms` continue a recording that another process began.
+    Raises FlvError when a connection carries no FLV; an OSError of a file passes through, and the recorder is unusable after it.
+    """
+
+    def __init__(
+        self,
+        open_file: Callable[[int], BinaryIO],
+        *,
+        limits: Limits | None = None,
+        options: RepairOptions | None = None,
+        first_index: int = 0,
+        start_ms: int = 0,
+        buffer_size: int = DEFAULT_BUFFER,
+    ) -> None:
+        self.timeline = Timeline()
+        self._open_file = open_file
+        self._limits = limits or Limits()
+        self._limiter = Limiter(self._limits)
+        self._options = options or RepairOptions()
+        self._log = RepairLog()
+        self._log.position = start_ms
+        self._chain = RepairChain(self._options, self._log, self.timeline, start_ms=start_ms)
+        self._parser = FlvParser()
+        self._buffer_size = buffer_size
+        self._next_index = first_index
+        self._file: SegmentFile | None = None
+        self._headers: tuple[Tag, ...] = ()
+        self._fields: dict[str, AmfValue] = {}
+        self._waiting: list[Tag] = []  # media of a file that is not worth opening yet
+        self._gated = True
+        self._end_marker: Tag | None = None
+        self._events: list[SegmentEvent] = []
+        self._completed_bytes = 0
+        self._completed_ms = 0
+        self._connections = 1
+        self._finished = False
+
+    @property
+    def progress(self) -> Progress:
+        """Where the recording stands; cheap, to be read at any time."""
+        size = self._file.size if self._file else 0
+        duration = self._file.duration_ms if self._file else 0
+        return Progress(
+            index=self._next_index - 1 if self._file else None,
+            bytes=size,
+            duration_ms=duration,
+            total_bytes=self._completed_bytes + size,
+            total_duration_ms=self._completed_ms + duration,
+            connections=self._connections,
+            consecutive_replays=self._chain.consecutive_replays,
+        )
+
+    def feed(self, chunk: Buffer, received_at: float | None = None) -> list[SegmentEvent]:
+        """Add bytes of the current connection; `received_at` (wall clock, seconds) feeds the timeline."""
+        if self._finished:
+            raise ValueError("the recorder is finished")
+        items = self._parser.feed(chunk)
+        return self._take(self._chain.process(items, received_at)) if items else []
+
+    def cut(self) -> None:
+        """Begin a new file at the next keyframe (the next tag of a stream without video)."""
+        self._limiter.cut_requested = True
+
+    def reconnected(self, offline_ms: int | None = None) -> list[SegmentEvent]:
+        """The next bytes come from a new connection; `offline_ms` is the length of the break where the source's clock cannot tell."""
+        outputs = self._chain.process(self._parser.finish()) + self._chain.end_connection(offline_ms)
+        self._parser = FlvParser()
+        self._connections += 1
+        return self._take(outputs)
+
+    def finish(self) -> list[SegmentEvent]:
+        """No more input: write everything, close the file. Calling it again does nothing."""
+        if self._finished:
+            return []
+        self._finished = True
+        outputs = self._chain.process(self._parser.finish()) + self._chain.finish()
+        for output in outputs:
+            self._handle(output)
+        self._drop_waiting()
+        self._close(SplitReason.END_OF_STREAM)
+        return self._drain()
+
+    def _take(self, outputs: list[Output]) -> list[SegmentEvent]:
+        for output in outputs:
+            self._handle(output)
+        return self._drain()
+
+    def _drain(self) -> list[SegmentEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def _handle(self, output: Output) -> None:
+        match output:
+            case MediaRun():
+                self._media(output.tags, output.held)
+            case NewHeaders():
+                self._change_headers(output)
+            case NewMetadata():
+                self._fields = output.fields
+            case EndMarker():
+                self._end_marker = output.tag
+            case Seam():
+                self._events.append(
+                    Rejoined(output.gap_ms == 0, output.gap_ms, output.overlap_ms, output.overlap_tags, output.at_ms)
+                )
+
+    def _media(self, tags: list[Tag], held: Sequence[Tag]) -> None:
+        if not tags:
+            return
+        if self._end_marker is not None:
+            self._log.add(RepairKind.END_OF_SEQUENCE, self._end_marker.timestamp, detail="media follows")
+            self._end_marker = None
+        if self._file is None:
+            self._waiting += tags
+            if self._gated and len(self._waiting) < self._options.min_fragment_tags:
+                return
+            tags, self._waiting = self._waiting, []
+            self._open(tags)
+        self._write(tags, held)
+
+    def _write(self, tags: list[Tag], held: Sequence[Tag]) -> None:
+        """Write a run, cutting it wherever a limit says so."""
+        while (file := self._file) is not None:
+            state = FileState(file.start_ms, file.size, self._has_video(file))
+            # The first tag of a file never ends it.
+            fresh = file.media_tags == 0
+            found = self._limiter.find(tags[1:] if fresh else tags, held, state)
+            if found is None:
+                file.write(tags)
+                return
+            at = found[0] + fresh
+            file.write(tags[:at])
+            self._close(found[1])
+            tags = tags[at:]
+            self._gated = False
+            self._open(tags)
+
+    def _has_video(self, file: SegmentFile) -> bool:
+        return file.has_video or any(tag.type == VIDEO for tag in self._headers)
+
+    def _change_headers(self, output: NewHeaders) -> None:
+        headers = output.headers
+        if headers.changed:
+            self._drop_waiting()
+        if self._file is not None:
+            self._log.add(RepairKind.HEADER_CHANGED, None, detail=headers.detail)
+            self._close(SplitReason.CODEC_CHANGE, headers.detail)
+            self._gated = True
+        self._headers = headers.tags
+
+    def _drop_waiting(self) -> None:
+        if self._waiting:
+            self._log.add(RepairKind.FRAGMENT, None, amount=len(self._waiting), detail="file too short")
+            self._waiting = []
+
+    def _open(self, tags: Sequence[Tag]) -> None:
+        index, start_ms = self._next_index, tags[0].timestamp
+        self._file = SegmentFile(
+            self._open_file(index),
+            start_ms=start_ms,
+            headers=self._headers,
+            fields=self._fields,
+            room=self._room(),
+            buffer_size=self._buffer_size,
+        )
+        self._next_index += 1
+        self._events.append(SegmentOpened(index, start_ms))
+
+    def _room(self) -> int:
+        """Index entries to reserve: enough for the hard cap of a limited file, else for hours."""
+        longest = self._limits.max_duration_ms
+        if longest is None:
+            return DEFAULT_ROOM
+        return min(DEFAULT_ROOM, max(_SMALLEST_ROOM, 2 * longest // MIN_SPACING_MS + 1))
+
+    def _close(self, reason: SplitReason, detail: str = "") -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        if self._end_marker is not None:
+            file.write_end_marker(self._end_marker)
+            self._end_marker = None
+        size = file.close()
+        self._completed_bytes += size
+        self._completed_ms += file.duration_ms
+        if reason is SplitReason.CUT:
+            self._limiter.cut_requested = False
+        repairs, omitted = self._log.drain()
+        self._events.append(
+            SegmentCompleted(
+                index=self._next_index - 1,
+                start_ms=file.start_ms,
+                bytes=size,
+                duration_ms=file.duration_ms,
+                keyframes=file.keyframes,
+                reason=reason,
+                detail=detail,
+                repairs=repairs,
+                repairs_omitted=omitted,
+            )
+        )
+
+
+__all__ = [
+    "FlvRecorder",
+    "Limits",
+    "Progress",
+    "Rejoined",
+    "SegmentCompleted",
+    "SegmentEvent",
+    "SegmentOpened",
+    "SplitReason",
+]

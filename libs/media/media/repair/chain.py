@@ -1,0 +1,196 @@
+"""The repair chain in order: items of a source in, runs of media in file order out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from media.flv.amf0 import AmfValue
+from media.flv.metadata import carried_fields, read_metadata
+from media.flv.tag import END_OF_SEQUENCE, KEYFRAME, SEQUENCE_HEADER, FlvHeader, Item, Junk, Tag
+from media.repair.defragment import Defragment
+from media.repair.filler import FillerFilter
+from media.repair.grouping import Grouper
+from media.repair.headers import HeaderSet, HeaderTracker
+from media.repair.interleave import Interleaver
+from media.repair.model import Group, RepairKind, RepairLog, RepairOptions
+from media.repair.replay import ReplayFilter
+from media.repair.timeline import Timeline
+from media.repair.timestamps import TimestampRepair
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRun:
+    """Media tags in file order, timestamps on the recording's timeline; `held` = tags that will follow and end the last group."""
+
+    tags: list[Tag]
+    held: list[Tag] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class NewHeaders:
+    """These sequence headers are in force from here on; `changed` = media before it needs the old ones."""
+
+    headers: HeaderSet
+
+
+@dataclass(frozen=True, slots=True)
+class NewMetadata:
+    """The source's own `onMetaData` fields for the files from here on."""
+
+    fields: dict[str, AmfValue]
+
+
+@dataclass(frozen=True, slots=True)
+class EndMarker:
+    """The source said that its sequence ends here; meaningful only if it stays the last thing of a file."""
+
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """The first new media after a reconnect: `gap_ms` lost (0 = seamless, None = unknown), overlap dropped."""
+
+    gap_ms: int | None
+    overlap_ms: int
+    overlap_tags: int
+    at_ms: int
+
+
+Output = MediaRun | NewHeaders | NewMetadata | EndMarker | Seam
+
+
+class RepairChain:
+    """Runs the operators: defragment, headers, grouping, replay, timestamps, filler, interleave.
+
+    It takes over the tags it is given: their timestamps are rewritten in place.
+    """
+
+    def __init__(self, options: RepairOptions, log: RepairLog, timeline: Timeline, *, start_ms: int = 0) -> None:
+        self._log = log
+        self._defragment = Defragment(options.min_fragment_tags, log)
+        self._headers = HeaderTracker(log)
+        self._grouper = Grouper(options)
+        self._replay = ReplayFilter(options, log)
+        self._timestamps = TimestampRepair(options, log, timeline, start_ms=start_ms)
+        self._filler = FillerFilter(log) if options.remove_filler else None
+        self._interleaver = Interleaver(options.max_interleave_ms, log)
+        self._late: HeaderSet | None = None
+        self._connections = 0
+        self._metadata: dict[str, AmfValue] | None = None
+
+    @property
+    def consecutive_replays(self) -> int:
+        """Groups in a row that were replays: above ten, the server is stuck."""
+        return self._replay.consecutive
+
+    def process(self, items: list[Item], received_at: float | None = None) -> list[Output]:
+        """Add items of the source; return what they make certain."""
+        outputs: list[Output] = []
+        self._process(self._defragment.process(items), received_at, outputs)
+        return outputs
+
+    def end_connection(self, offline_ms: int | None = None) -> list[Output]:
+        """The source connection is over; the next item belongs to a new one."""
+        outputs: list[Output] = []
+        self._defragment.end_connection()
+        self._close_group(outputs)
+        self._begin_connection(offline_ms)
+        return outputs
+
+    def finish(self) -> list[Output]:
+        """No more input: return everything that is held."""
+        outputs = self.end_connection()
+        outputs.append(MediaRun(self._interleaver.flush()))
+        return outputs
+
+    def _begin_connection(self, offline_ms: int | None) -> None:
+        self._grouper.begin_connection()
+        self._timestamps.offline_ms = offline_ms
+
+    def _process(self, items: list[Item], received_at: float | None, outputs: list[Output]) -> None:
+        start = 0
+        for index in [index for index, item in enumerate(items) if item.kind > KEYFRAME]:
+            self._media(items[start:index], received_at, outputs)
+            self._special(items[index], outputs)
+            start = index + 1
+        self._media(items[start:] if start else items, received_at, outputs)
+
+    def _media(self, tags: list[Item], received_at: float | None, outputs: list[Output]) -> None:
+        if not tags:
+            return
+        self._apply_headers(outputs)
+        # Every item that is no tag is special: what is left are media tags.
+        for group in self._grouper.process(tags, received_at):  # type: ignore[arg-type]
+            self._group(group, outputs)
+
+    def _apply_headers(self, outputs: list[Output]) -> None:
+        if not self._headers.has_new:
+            return
+        headers = self._headers.resolve()
+        if headers is None:
+            return
+        if headers.changed or self._grouper.is_empty:
+            self._close_group(outputs)
+            self._emit_headers(headers, outputs)
+        else:
+            self._log.add(RepairKind.HEADER_LATE, None, detail=headers.detail)
+            self._late = headers
+
+    def _emit_headers(self, headers: HeaderSet, outputs: list[Output]) -> None:
+        if self._filler:
+            self._filler.nal_length_size = self._headers.nal_length_size
+        outputs.append(MediaRun(self._interleaver.flush()))
+        outputs.append(NewHeaders(headers))
+
+    def _special(self, item: Item, outputs: list[Output]) -> None:
+        if isinstance(item, Junk):
+            self._log.add(RepairKind.JUNK, None, amount=item.size)
+        elif isinstance(item, FlvHeader):
+            self._stream_header(outputs)
+        elif item.kind == SEQUENCE_HEADER:
+            self._headers.offer(item)
+        elif item.kind == END_OF_SEQUENCE:
+            self._close_group(outputs)
+            outputs += (MediaRun(self._interleaver.flush()), EndMarker(item))
+        else:
+            self._script(item, outputs)
+
+    def _stream_header(self, outputs: list[Output]) -> None:
+        """A second file header inside one connection: the server joined two streams."""
+        self._connections += 1
+        if self._connections > 1:
+            self._close_group(outputs)
+
+    def _script(self, tag: Tag, outputs: list[Output]) -> None:
+        fields = read_metadata(tag.payload)
+        if fields is None:
+            self._log.add(RepairKind.SCRIPT, tag.timestamp, detail="not a readable onMetaData")
+            return
+        carried = carried_fields(fields)
+        if carried == self._metadata:
+            self._log.add(RepairKind.SCRIPT, tag.timestamp, detail="repeated onMetaData")
+            return
+        self._metadata = carried
+        outputs.append(NewMetadata(carried))
+
+    def _close_group(self, outputs: list[Output]) -> None:
+        for group in self._grouper.flush():
+            self._group(group, outputs)
+
+    def _group(self, group: Group, outputs: list[Output]) -> None:
+        late, self._late = self._late, None
+        if late is not None:
+            self._emit_headers(late, outputs)
+        kept = self._replay.process(group)
+        if kept is None:
+            return
+        reconnected = kept.reconnected
+        self._timestamps.process(kept)
+        if reconnected:
+            replay, gap = self._replay, self._timestamps.gap_ms
+            outputs.append(Seam(gap, replay.overlap_ms, replay.overlap_tags, kept.tags[0].timestamp))
+        if self._filler:
+            self._filler.process(kept.tags)
+        ready = self._interleaver.process(kept.tags)
+        outputs.append(MediaRun(ready, self._interleaver.held))

@@ -1,0 +1,92 @@
+"""Removes filler NAL units: padding that constant-bitrate encoders add, up to half of a stream's bytes."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from media.flv.tag import VIDEO, Codec, Tag
+from media.repair.model import RepairKind, RepairLog
+
+_AVC_FILLER: Final = 12
+_HEVC_FILLER: Final = 38
+_read_size_and_type = struct.Struct(">IB").unpack_from
+
+
+class FillerFilter:
+    """Rewrites video frames without NAL units of type 12 (AVC, H.264 7.3.1) or 38 (HEVC, H.265 table 7-1).
+
+    A frame that cannot be walked, or holds nothing but filler, stays as it is.
+    """
+
+    def __init__(self, log: RepairLog) -> None:
+        self._log = log
+        self.nal_length_size = 0
+
+    def process(self, tags: list[Tag]) -> None:
+        """Rewrite the payloads of the frames that hold filler."""
+        if not self.nal_length_size:
+            return
+        removed = 0
+        first = next((tag for tag in tags if tag.type == VIDEO), None)
+        if first is None or (layout := _layout(first)) is None:
+            return
+        shift, mask, filler = layout
+        for tag in tags:
+            if tag.type == VIDEO and self._has_filler(tag.payload, _units_offset(tag), shift, mask, filler):
+                removed += self._strip(tag, shift, mask, filler)
+        if removed:
+            self._log.add(RepairKind.FILLER, None, amount=removed)
+
+    def _has_filler(self, payload: memoryview, position: int, shift: int, mask: int, filler: int) -> bool:
+        size = len(payload)
+        if self.nal_length_size != 4:
+            return any(kind == filler for _, _, kind in self._units(payload, position, shift, mask))
+        while position + 5 <= size:
+            length, lead = _read_size_and_type(payload, position)
+            if lead >> shift & mask == filler:
+                return True
+            position += 4 + length
+        return False
+
+    def _units(self, payload: memoryview, position: int, shift: int, mask: int) -> list[tuple[int, int, int]]:
+        """`(start, end, type)` of each NAL unit with its length field; empty when the lengths do not add up."""
+        units: list[tuple[int, int, int]] = []
+        width = self.nal_length_size
+        while position < len(payload):
+            body = position + width
+            end = body + int.from_bytes(payload[position:body])
+            if end > len(payload) or end <= body:
+                return []
+            units.append((position, end, payload[body] >> shift & mask))
+            position = end
+        return units
+
+    def _strip(self, tag: Tag, shift: int, mask: int, filler: int) -> int:
+        payload = tag.payload
+        offset = _units_offset(tag)
+        units = self._units(payload, offset, shift, mask)
+        kept = [payload[start:end] for start, end, kind in units if kind != filler]
+        if not kept:
+            return 0
+        tag.payload = memoryview(b"".join([payload[:offset], *kept]))
+        return len(payload) - len(tag.payload)
+
+
+def _layout(tag: Tag) -> tuple[int, int, int] | None:
+    """Shift and mask of the NAL unit type in its first byte, and the type of filler; None for other codecs."""
+    codec = tag.codec
+    if codec is Codec.AVC:
+        return 0, 31, _AVC_FILLER
+    if codec is Codec.HEVC:
+        return 1, 63, _HEVC_FILLER
+    return None
+
+
+def _units_offset(tag: Tag) -> int:
+    """Where NAL units begin: behind the packet type and the composition time, which an enhanced CodedFramesX (3) lacks."""
+    if not len(tag.payload) or not tag.payload[0] & 0x80:
+        return 5
+    if tag.is_multitrack:
+        return len(tag.payload)  # several tracks in one tag: not walked
+    return 5 if tag.payload[0] & 15 == 3 else 8

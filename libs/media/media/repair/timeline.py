@@ -1,0 +1,74 @@
+"""Where a moment of the source, or of the wall clock, lies on the recording's timeline: how chat is aligned with a repaired video."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from typing import Final
+
+_WALL_SPACING_MS: Final = 1000
+_MAX_POINTS: Final = 200_000
+
+
+class Timeline:
+    """Two maps onto the recording's timeline (ms, continuous over all its files), filled while recording.
+
+    Chat timed by a stopwatch drifts from a repaired video, since repairs remove time: these maps hold every offset.
+    """
+
+    def __init__(self) -> None:
+        self._walls = array("d")
+        self._wall_outputs = array("q")
+        self._connections = array("q")
+        self._sources = array("q")
+        self._outputs = array("q")
+
+    def add_wall(self, received_at: float, output_ms: int) -> None:
+        """Media that arrived at `received_at` (seconds) begins at `output_ms`."""
+        if self._walls and (received_at <= self._walls[-1] or output_ms - self._wall_outputs[-1] < _WALL_SPACING_MS):
+            return
+        if len(self._walls) >= _MAX_POINTS:
+            del self._walls[1::2], self._wall_outputs[1::2]
+        self._walls.append(received_at)
+        self._wall_outputs.append(output_ms)
+
+    def add_source(self, connection: int, source_ms: int, output_ms: int) -> None:
+        """From `source_ms` of a connection on, the output runs at the same pace from `output_ms`."""
+        if (
+            self._connections
+            and self._connections[-1] == connection
+            and source_ms - self._sources[-1] == output_ms - self._outputs[-1]
+        ):
+            return
+        if len(self._connections) >= _MAX_POINTS:
+            return
+        self._connections.append(connection)
+        self._sources.append(source_ms)
+        self._outputs.append(output_ms)
+
+    def at_wall(self, seconds: float) -> int | None:
+        """The output time of media that arrived at a wall-clock time, interpolated; None before anything was recorded.
+
+        Past the last sample time runs on at its own pace, since media arrives in real time.
+        """
+        if not self._walls:
+            return None
+        index = bisect_right(self._walls, seconds)
+        if index == 0:
+            return max(0, self._wall_outputs[0] - round(1000 * (self._walls[0] - seconds)))
+        wall, output = self._walls[index - 1], self._wall_outputs[index - 1]
+        elapsed = 1000 * (seconds - wall)
+        if index == len(self._walls):
+            return output + round(elapsed)
+        # A break of the source removed time: the output never runs ahead of the next sample.
+        return min(output + round(elapsed), self._wall_outputs[index])
+
+    def at_source(self, connection: int, source_ms: int) -> int | None:
+        """The output time of a source timestamp of a connection (counted from 0); None before the first one.
+
+        Where the source's clock jumped back, a timestamp occurs twice: the later one counts.
+        """
+        for index in range(len(self._connections) - 1, -1, -1):
+            if self._connections[index] == connection and self._sources[index] <= source_ms:
+                return self._outputs[index] + source_ms - self._sources[index]
+        return None

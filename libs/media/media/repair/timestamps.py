@@ -1,0 +1,148 @@
+"""Rewrites source timestamps into one timeline that never jumps and never runs backwards in a channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from media.flv.tag import AUDIO, VIDEO, Tag
+from media.repair.model import Group, RepairKind, RepairLog, RepairOptions, wrapped
+from media.repair.timeline import Timeline
+
+# Steps that stand in for the unknown one at a jump, and the range in which a seen step is believed (30 fps; 1024 samples at 44.1/48 kHz).
+_VIDEO_STEP: Final = 33
+_AUDIO_STEP: Final = 22
+_VIDEO_STEPS: Final = range(15, 51)
+_AUDIO_STEPS: Final = range(20, 25)
+
+
+@dataclass(slots=True)
+class _Channel:
+    offset: int  # output = source + offset, modulo 2^32
+    seen_shift: int  # how much of the common shift is in `offset`
+    last: int | None = None
+    step: int = 0  # of a frame
+
+
+class TimestampRepair:
+    """Gives each tag its time on the recording's timeline, in place.
+
+    A tag fits when it lies within `jump_ms` of its channel's last tag or of the timeline's end: cross-channel delays and pauses of one
+    channel are kept, so are small steps back (their time is held, so the output does not go back). What does not fit is a jump: the tag
+    is put one frame behind the end, and the same shift is tried first on the other channel, so that both stay in sync. The 32-bit clock
+    may wrap and may begin anywhere: only differences count.
+    """
+
+    def __init__(self, options: RepairOptions, log: RepairLog, timeline: Timeline, *, start_ms: int = 0) -> None:
+        self._jump = options.jump_ms
+        self._log = log
+        self._timeline = timeline
+        self._channels: dict[int, _Channel] = {}
+        self._end = start_ms  # the latest output time so far
+        self._started = False
+        self._shift = 0
+        self._connection = 0
+        self._after_break = False
+        self.gap_ms: int | None = 0  # the media time lost at the last reconnect; None = not to be told
+        self.offline_ms: int | None = None  # the wall-clock length of the break, if somebody measured it
+
+    def process(self, group: Group) -> Group:
+        """Rewrite the timestamps of a group."""
+        tags = group.tags
+        if not self._started:
+            self._begin(tags)
+        if group.reconnected:
+            self._connection += 1
+            self._after_break = True
+            self.gap_ms = 0
+        if group.source_shift:
+            self._realign(group.source_shift)
+        first_source = tags[0].timestamp
+        self._rewrite(tags)
+        self._after_break = False
+        self._learn_steps(tags)
+        self._log.position = self._end
+        self._timeline.add_source(self._connection, first_source, tags[0].timestamp)
+        if group.received_at is not None:
+            self._timeline.add_wall(group.received_at, tags[0].timestamp)
+        return group
+
+    def _begin(self, tags: list[Tag]) -> None:
+        """The earliest of the first tags becomes the start, so that nothing lies before it."""
+        first = tags[0].timestamp
+        steps = (wrapped(tag.timestamp - first) for tag in tags)
+        earliest = min(step for step in steps if abs(step) <= self._jump)
+        offset = self._end - first - earliest
+        self._channels = {
+            AUDIO: _Channel(offset, 0, step=_AUDIO_STEP),
+            VIDEO: _Channel(offset, 0, step=_VIDEO_STEP),
+        }
+        self._started = True
+
+    def _realign(self, source_shift: int) -> None:
+        for channel in self._channels.values():
+            channel.offset -= source_shift
+
+    def _rewrite(self, tags: list[Tag]) -> None:
+        """The common case inline: a step forward within the threshold; everything else is `_place`."""
+        audio, video, jump = self._channels[AUDIO], self._channels[VIDEO], self._jump
+        for tag in tags:
+            channel = audio if tag.type == AUDIO else video
+            output = tag.timestamp + channel.offset
+            if channel.last is None or not 0 <= output - channel.last <= jump:
+                output = self._place(tag, channel)
+            channel.last = output
+            self._end = max(self._end, output)
+            tag.timestamp = output
+
+    def _place(self, tag: Tag, channel: _Channel) -> int:
+        source = tag.timestamp
+        own = self._end + wrapped(source + channel.offset - self._end)
+        if self._fits(own, channel):
+            channel.offset = own - source
+            return self._hold(own, source, channel)
+        shared = own + self._shift - channel.seen_shift
+        if channel.seen_shift != self._shift and self._fits(shared, channel):
+            channel.offset = shared - source
+            channel.seen_shift = self._shift
+            return self._hold(shared, source, channel)
+        target = self._target()
+        self._shift += target - shared
+        channel.seen_shift = self._shift
+        channel.offset = target - source
+        self._report_jump(own, target, source)
+        return target
+
+    def _fits(self, output: int, channel: _Channel) -> bool:
+        if channel.last is not None and abs(output - channel.last) <= self._jump:
+            return True
+        return abs(output - self._end) <= self._jump
+
+    def _hold(self, output: int, source: int, channel: _Channel) -> int:
+        if channel.last is None or output >= channel.last:
+            return output
+        self._log.add(
+            RepairKind.TIMESTAMP_REBOUND, source & 0xFFFFFFFF, amount=output - channel.last, output=channel.last
+        )
+        return channel.last
+
+    def _target(self) -> int:
+        ends = [known.last + known.step for known in self._channels.values() if known.last is not None]
+        return max(ends, default=self._end)
+
+    def _report_jump(self, own: int, target: int, source: int) -> None:
+        amount = own - target
+        if not self._after_break:
+            self._log.add(RepairKind.TIMESTAMP_JUMP, source, amount=amount, output=target)
+            return
+        self._after_break = False
+        self.gap_ms = amount if amount > 0 else self.offline_ms
+        detail = "" if amount > 0 else "the source clock restarted"
+        self._log.add(RepairKind.GAP, source, amount=self.gap_ms or 0, detail=detail, output=target)
+
+    def _learn_steps(self, tags: list[Tag]) -> None:
+        for tag_type, usual, fallback in ((VIDEO, _VIDEO_STEPS, _VIDEO_STEP), (AUDIO, _AUDIO_STEPS, _AUDIO_STEP)):
+            last = [tag.timestamp for tag in tags[-64:] if tag.type == tag_type][-2:]
+            channel = self._channels[tag_type]
+            if len(last) == 2:
+                channel.step = last[1] - last[0] if last[1] - last[0] in usual else fallback
