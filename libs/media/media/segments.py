@@ -40,6 +40,8 @@ class GapReason(StrEnum):
     """Stitched advertising, left out on purpose."""
     SOURCE = "source"
     """The source itself says that it has no media here, or its timestamps jumped forward."""
+    DAMAGED = "damaged"
+    """What arrived cannot be read as media."""
     DISCONNECTED = "disconnected"
     """The connection to the source broke."""
 
@@ -79,6 +81,24 @@ class SegmentCompleted:
     gaps: tuple[Gap, ...] = ()
     split_detail: str = ""
     """Old and new value where the reason has them, for example ``1280x720 -> 1920x1080``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a file is cut, at a key frame and before it goes over; None is no limit."""
+
+    max_duration_ms: int | None = None
+    max_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What is left of a file that a crash interrupted."""
+
+    bytes: int
+    """0 when nothing in it can be played."""
+    duration_ms: int
+    removed_bytes: int
 
 
 SegmentEvent = SegmentOpened | SegmentCompleted
