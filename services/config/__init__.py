@@ -1,0 +1,1 @@
+"""Config: streamers and the four layers of their configuration."""

@@ -1,0 +1,151 @@
+import pytest
+from contracts.aggregate import Rejected
+from contracts.config import AddStreamer, ChangeStreamer, LayerSaved, RemoveStreamer, SaveLayer, StreamerAdded
+from contracts.values import Layer, Pipelines, Step
+
+from services.config.domain import (
+    LAYER,
+    STREAMER,
+    SharedLayer,
+    Streamer,
+    decide_add,
+    decide_change,
+    decide_enabled,
+    decide_remove,
+    decide_remove_layer,
+    decide_save_layer,
+    platform_of,
+    resolve,
+    url_key,
+)
+
+ADD = AddStreamer(streamer_id="a", url="https://live.bilibili.com/42", layer=Layer(quality="best"))
+
+
+def given(*events):
+    return STREAMER.fold(events)
+
+
+def added(**changes):
+    return given(*decide_add(Streamer(), ADD.model_copy(update=changes)))
+
+
+def test_adding_names_the_streamer_after_its_address():
+    (event,) = decide_add(Streamer(), ADD)
+    assert isinstance(event, StreamerAdded)
+    assert (event.name, event.platform, event.enabled) == ("42", "bilibili", True)
+
+
+def test_the_same_id_twice_is_refused():
+    with pytest.raises(Rejected, match="exists"):
+        decide_add(added(), ADD)
+
+
+def test_the_highest_layer_that_sets_a_field_wins_and_provenance_says_so():
+    streamer = added(template="t", layer=Layer(quality="4k"))
+    layers = {
+        "global": Layer(quality="low", segment_seconds=60, check_interval_s=5),
+        "platform-bilibili": Layer(segment_seconds=120, check_interval_s=6),
+        "template-t": Layer(check_interval_s=7),
+    }
+    (resolved,) = resolve(streamer, layers)
+    effective, origin = resolved.effective, resolved.provenance
+    assert (effective.quality, origin["quality"]) == ("4k", "streamer")
+    assert (effective.segment_seconds, origin["segment_seconds"]) == (120, "platform-bilibili")
+    assert (effective.check_interval_s, origin["check_interval_s"]) == (7, "template-t")
+    assert origin["record_chat"] == "default"
+
+
+def test_resolving_again_without_a_change_says_nothing():
+    streamer = added()
+    (resolved,) = resolve(streamer, {})
+    assert resolve(STREAMER.fold([resolved], streamer), {}) == []
+
+
+def test_a_layer_of_another_platform_changes_nothing():
+    streamer = added()
+    (resolved,) = resolve(streamer, {})
+    assert resolve(STREAMER.fold([resolved], streamer), {"platform-twitch": Layer(quality="low")}) == []
+
+
+def test_a_stale_version_is_refused_with_412():
+    with pytest.raises(Rejected) as refusal:
+        decide_change(added(), 3, ChangeStreamer(streamer_id="a", name="x", expected_version=2))
+    assert refusal.value.problem.status == 412
+
+
+def test_a_change_to_the_same_values_is_no_event():
+    assert decide_change(added(), 1, ChangeStreamer(streamer_id="a", name="42")) == []
+
+
+def test_clearing_the_template():
+    (event,) = decide_change(added(template="t"), 1, ChangeStreamer(streamer_id="a", clear_template=True))
+    assert event.template is None
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [lambda s: decide_remove(s, 0, RemoveStreamer(streamer_id="a")), lambda s: decide_enabled(s, 0, enabled=True)],
+)
+def test_an_unknown_streamer_is_404(decide):
+    with pytest.raises(Rejected) as refusal:
+        decide(Streamer())
+    assert refusal.value.problem.status == 404
+
+
+def test_a_removed_streamer_is_unknown():
+    removed = STREAMER.fold(decide_remove(added(), 1, RemoveStreamer(streamer_id="a")), added())
+    with pytest.raises(Rejected):
+        decide_remove(removed, 2, RemoveStreamer(streamer_id="a"))
+
+
+@pytest.mark.parametrize("template", ["../{index}", "/{index}", "{title.__class__}{index}", "plain"])
+def test_file_templates_that_lead_outside_are_refused(template):
+    with pytest.raises(Rejected) as refusal:
+        decide_add(Streamer(), ADD.model_copy(update={"layer": Layer(file_template=template)}))
+    assert refusal.value.problem.status == 422
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        (Step(id="a", processor="copy", after=("b",)), Step(id="b", processor="copy", after=("a",))),
+        (Step(id="a", processor="copy", after=("nope",)),),
+        (Step(id="a", processor="copy"), Step(id="a", processor="remux")),
+    ],
+)
+def test_pipelines_that_are_no_graph_are_refused(steps):
+    with pytest.raises(Rejected, match="pipeline"):
+        decide_add(Streamer(), ADD.model_copy(update={"layer": Layer(pipelines=Pipelines(segment=steps))}))
+
+
+def test_a_template_in_use_is_not_removed():
+    state = LAYER.fold([LayerSaved(layer_id="template-t", kind="template", name="t", layer=Layer())])
+    with pytest.raises(Rejected, match="in use"):
+        decide_remove_layer(state, "template-t", users=2)
+    assert decide_remove_layer(state, "template-t", users=0)
+
+
+def test_a_layer_id_must_say_its_kind():
+    with pytest.raises(Rejected):
+        decide_save_layer(SharedLayer(), 0, SaveLayer(layer_id="x", kind="template", name="x", layer=Layer()))
+
+
+@pytest.mark.parametrize(
+    ("url", "platform"),
+    [
+        ("https://live.bilibili.com/1", "bilibili"),
+        ("https://www.twitch.tv/x", "twitch"),
+        ("https://play.sooplive.co.kr/x", "sooplive"),
+        ("http://127.0.0.1:8000/live.flv", "direct"),
+        ("http://localhost/live.flv", "direct"),
+        ("http://[::1]/x", "direct"),
+    ],
+)
+def test_platform_names(url, platform):
+    assert platform_of(url) == platform
+
+
+def test_two_spellings_of_one_channel_have_one_key():
+    assert url_key("https://WWW.Example.com/a/") == url_key("http://example.com/a")
+    assert url_key("http://example.com/a?x=1") != url_key("http://example.com/a?x=2")
