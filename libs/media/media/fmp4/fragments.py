@@ -53,6 +53,12 @@ class _Run:
     first_flags: int | None
 
 
+def whole_fragments(data: bytes) -> bytes:
+    """The segment up to its last whole ``mdat``: a moof whose media was cut off cannot be played."""
+    end = max((box.end for box in boxes(data) if box.kind == b"mdat"), default=0)
+    return data if end == len(data) else data[:end]
+
+
 def scan_fragments(data: bytes, init: InitTracks) -> FragmentScan:
     """Read all movie fragments of one segment; raises Mp4Error when they are damaged."""
     tracks = {track.track_id: track for track in init.tracks}
@@ -86,6 +92,7 @@ def _traf(data: bytes, traf: Box, tracks: dict[int, Track], spans: dict[int, Tra
     header = find(data, b"tfhd", traf)
     if header is None:
         raise Mp4Error("a track fragment has no tfhd")
+    start = _decode_time(data, traf)
     track = tracks.get(number(data, header, 4, 4))
     if track is None:
         return None
@@ -94,7 +101,6 @@ def _traf(data: bytes, traf: Box, tracks: dict[int, Track], spans: dict[int, Tra
     samples = sum(run.samples for run in runs)
     if samples == 0:
         return None
-    start = _decode_time(data, traf)
     if start is None:
         start = spans[track.track_id].end if track.track_id in spans else 0
     first = next(run for run in runs if run.samples)

@@ -9,11 +9,11 @@ from media.fmp4 import (
     FragmentScan,
     InitTracks,
     Mp4Error,
-    boxes,
     duration_patch,
     parse_init,
     rebase,
     scan_fragments,
+    whole_fragments,
     with_duration_box,
 )
 from media.hls.layout import Layout
@@ -143,12 +143,12 @@ class FragmentedMp4:
     def inspect(self, data: bytes) -> Piece | None:
         """Understand a segment; None when it has no whole fragment of a known track."""
         try:
+            data = whole_fragments(data)
             scan = scan_fragments(data, self._tracks)
         except Mp4Error:
             return None
         reference = scan.reference
-        kinds = {box.kind for box in boxes(data)}
-        if reference is None or not {b"moof", b"mdat"} <= kinds:
+        if reference is None:
             return None
         timescale = reference.track.timescale
         start = reference.start * CLOCK_HZ // timescale

@@ -44,9 +44,13 @@ class _Bits:
 
 def units(annex_b: bytes) -> Iterator[bytes]:
     """The NAL units of a byte stream (Annex B), without start codes."""
-    starts = [match.end() for match in _START_CODE.finditer(annex_b)]
-    for start, following in zip(starts, [*starts[1:], len(annex_b) + 3], strict=True):
-        yield annex_b[start : following - 3]
+    start: int | None = None
+    for code in _START_CODE.finditer(annex_b):
+        if start is not None:
+            yield annex_b[start : code.start()]
+        start = code.end()
+    if start is not None:
+        yield annex_b[start:]
 
 
 def has_key_frame(codec: str, annex_b: bytes) -> bool:
