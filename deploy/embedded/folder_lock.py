@@ -8,6 +8,8 @@ from typing import IO
 
 from deploy.embedded.process import EngineError
 
+LOCK_NAME = "owner.lock"
+
 
 class FolderLock:
     """An exclusive lock on a folder, held by this process until `release()` or its death.
@@ -17,7 +19,7 @@ class FolderLock:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "owner.lock"
+        self._path = folder / LOCK_NAME
         self._file: IO[bytes] | None = None
 
     def acquire(self) -> None:

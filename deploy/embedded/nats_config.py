@@ -29,7 +29,7 @@ class NatsUser:
 class NatsLimits:
     """How much JetStream may take, in bytes; `max_file_bytes` None leaves the server's own rule (75 % of free disk)."""
 
-    max_memory_bytes: int = 256 * 1024 * 1024
+    max_memory_bytes: int = 256 << 20
     max_file_bytes: int | None = None
     max_payload_bytes: int = 1024 * 1024
 

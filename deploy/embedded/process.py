@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +24,7 @@ _MAX_LOG_BYTES = 10 * 1024 * 1024
 _LOG_TAIL_BYTES = 4096
 _ORPHAN_EXIT_CODE = 125
 _KILL_TIMEOUT_SECONDS = 10.0
+_POLL_SECONDS = 0.01
 _INHERITED_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH")
 
 
@@ -43,7 +46,6 @@ def spawn(
     log_path: Path,
     death_signal: signal.Signals,
     identity: Identity,
-    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start an engine whose output goes to `log_path` and which receives `death_signal` when this process dies.
 
@@ -51,11 +53,6 @@ def spawn(
     only a few variables of the environment. Where the kernel has no PR_SET_PDEATHSIG an engine that survives is found
     by its pid file at the next start.
     """
-    parent = os.getpid()
-
-    def before_exec() -> None:
-        identity.enter()
-        die_with_parent(parent, death_signal)
 
     def start() -> subprocess.Popen[bytes]:
         with log_path.open("ab") as log:
@@ -64,15 +61,50 @@ def spawn(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=engine_environment() | dict(environment or {}),
+                env=engine_environment(),
                 start_new_session=True,
-                preexec_fn=before_exec,  # noqa: PLW1509 - two system calls through functions resolved before the fork
+                preexec_fn=_before_exec(identity, death_signal),  # noqa: PLW1509 - see there
                 user=identity.user,
                 group=identity.group,
                 extra_groups=identity.extra_groups,
             )
 
     return _from_lasting_thread(start)
+
+
+def run_to_end(argv: Sequence[str], *, identity: Identity, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Run a program of an engine, such as its initialisation, and return its outcome and output.
+
+    Raises:
+        EngineError: it did not end within `timeout` seconds.
+    """
+    try:
+        return subprocess.run(  # noqa: S603 - a program of ours, no shell
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=engine_environment(),
+            user=identity.user,
+            group=identity.group,
+            extra_groups=identity.extra_groups,
+            preexec_fn=_before_exec(identity, signal.SIGKILL),
+        )
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"{Path(argv[0]).name} did not end within {timeout:.0f} s") from error
+
+
+def _before_exec(identity: Identity, death_signal: signal.Signals) -> Callable[[], None]:
+    """What a child does between fork and exec: system calls only, through functions that are resolved already."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        identity.enter()
+        die_with_parent(parent, death_signal)
+
+    return prepare
 
 
 def die_with_parent(parent: int, death_signal: signal.Signals) -> None:
@@ -94,9 +126,16 @@ def engine_environment() -> dict[str, str]:
 
 
 def private_folder(path: Path) -> Path:
-    """Create `path` with mode 0700; parents that are missing get the ordinary mode, parents that exist are untouched."""
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o700)
+    """Create `path` with mode 0700; parents that are missing get the ordinary mode, parents that exist are untouched.
+
+    Raises:
+        EngineError: the folder, or the one it should be in, belongs to another user.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except PermissionError as error:
+        raise EngineError(f"no right to {path}: {error.strerror}") from error
     return path
 
 
@@ -128,8 +167,8 @@ def log_tail(path: Path) -> str:
         return "(no log)"
 
 
-def left_behind(pid_file: Path, marker: str) -> psutil.Process | None:
-    """Return the live process that `pid_file` names, if its command line contains `marker` as an argument.
+def left_behind(pid_file: Path, program: str, argument: str) -> psutil.Process | None:
+    """Return the live process that `pid_file` names, if it runs `program` with `argument` in its command line.
 
     A pid is reused after a crash or a reboot: one that now belongs to something else is never returned.
 
@@ -138,7 +177,7 @@ def left_behind(pid_file: Path, marker: str) -> psutil.Process | None:
     """
     try:
         process = psutil.Process(int(pid_file.read_text().split()[0]))
-        if marker not in process.cmdline():
+        if process.name() != program or argument not in process.cmdline():
             return None
         if process.ppid() == os.getpid():
             raise EngineError(f"{pid_file.parent} is already in use by this process (pid {process.pid})")
@@ -148,15 +187,51 @@ def left_behind(pid_file: Path, marker: str) -> psutil.Process | None:
 
 
 def end_left_behind(process: psutil.Process, polite: signal.Signals, timeout: float) -> None:
-    """End an engine that an earlier crash left running: `polite` first, SIGKILL after `timeout` seconds."""
-    try:
+    """End an engine that an earlier crash left running: `polite` first, SIGKILL after `timeout` seconds.
+
+    Raises:
+        EngineError: it survives even that.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(polite)
-        process.wait(timeout)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(_KILL_TIMEOUT_SECONDS)
-    except psutil.NoSuchProcess:
+    if not wait_until_dead([process], timeout):
         return
+    kill_all([process])
+
+
+def kill_all(processes: Sequence[psutil.Process]) -> None:
+    """End processes that are not our children with SIGKILL, and wait until they are dead.
+
+    Raises:
+        EngineError: one survives for ten seconds.
+    """
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    alive = wait_until_dead(processes, _KILL_TIMEOUT_SECONDS)
+    if alive:
+        raise EngineError(f"processes that do not end: {[process.pid for process in alive]}")
+
+
+def wait_until_dead(processes: Sequence[psutil.Process], timeout: float) -> list[psutil.Process]:
+    """Wait at most `timeout` seconds for processes that are not our children; return those still alive.
+
+    A zombie is dead: in a container whose first process reaps nobody it stays for ever.
+    """
+    deadline = time.monotonic() + timeout
+    alive = [process for process in processes if is_alive(process)]
+    while alive and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)
+        alive = [process for process in alive if is_alive(process)]
+    return alive
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Tell whether a process runs, a zombie not counting."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end(process: subprocess.Popen[bytes], polite: signal.Signals, timeout: float) -> None:

@@ -15,6 +15,7 @@ import asyncpg
 DATABASE = "aircheck"
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _SCRAM_ITERATIONS = 4096
+_MAINTENANCE_DATABASES = ("postgres", "template1")
 _CONNECT_TIMEOUT_SECONDS = 10
 # One provisioner at a time: roles belong to the whole cluster, and two ALTER ROLE at once fail with "tuple concurrently
 # updated".
@@ -28,7 +29,8 @@ async def provision_database(
 
     May be run again at any time: it adds what is missing and sets passwords, limits and rights as given. `admin_dsn` is
     a superuser's. A role owns only its own schema, finds it first without naming it, may open `connection_limit`
-    connections (-1: no limit), and PUBLIC may do nothing in the database. Roles that are no longer named are left alone.
+    connections (-1: no limit), and PUBLIC may do nothing in the database nor enter the server's own ones. Roles that
+    are no longer named are left alone.
 
     Raises:
         ValueError: a name is not `[a-z][a-z0-9_]*` of at most 63 characters, or a password is empty.
@@ -74,7 +76,8 @@ async def _ensure_database(
 ) -> None:
     if not await admin.fetchval("select exists (select from pg_database where datname = $1)", database):
         await admin.execute(f"create database \"{database}\" template template0 encoding 'UTF8'")
-    await admin.execute(f'revoke all on database "{database}" from public')
+    for closed in (database, *_MAINTENANCE_DATABASES):
+        await admin.execute(f'revoke all on database "{closed}" from public')
     for role in services:
         await admin.execute(f'grant connect on database "{database}" to "{role}"')
         await admin.execute(f'alter role "{role}" in database "{database}" set search_path = "{role}"')

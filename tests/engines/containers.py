@@ -16,7 +16,7 @@ os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
 from testcontainers.core.container import DockerContainer
 
 from deploy.embedded.nats_config import NatsConfig, NatsUser
-from deploy.embedded.nats_server import read_info
+from deploy.embedded.nats_server import credentials_url, read_info
 from deploy.embedded.ports import free_port
 from tests.engines import databases
 
@@ -100,7 +100,7 @@ class ContainerNats:
         return f"nats://{self._container.host}:{self._container.port}"
 
     def url_for(self, user: NatsUser) -> str:
-        return f"nats://{user.name}:{user.password}@{self._container.host}:{self._container.port}"
+        return credentials_url(user, self._container.host, self._container.port)
 
     @property
     def running(self) -> bool:
