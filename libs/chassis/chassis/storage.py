@@ -16,12 +16,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import quote, unquote, urlsplit
-
-if TYPE_CHECKING:
-    from obstore import ObjectMeta
-    from obstore.store import S3Config, S3Store
 
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
@@ -117,6 +113,8 @@ class Storage(ABC):
         if parsed.scheme == "file" and parsed.netloc in ("", "localhost") and parsed.path.startswith("/"):
             return LocalStorage(Path(unquote(parsed.path)))
         if parsed.scheme == "s3" and parsed.netloc:
+            from chassis.storage_s3 import S3Storage  # obstore is installed only where buckets are used
+
             return S3Storage(parsed.netloc, unquote(parsed.path).strip("/"), options or StorageOptions())
         raise ValueError(f"{base!r} is no storage URI; write file:///folder or s3://bucket/prefix")
 
@@ -125,10 +123,11 @@ class Storage(ABC):
         return f"{self.base}/{quote(safe_key(key))}"
 
     def key(self, uri: str) -> str:
-        """The key of a URI made by `uri`; raises `UnsafePath` when it does not lie below this base."""
-        if not uri.startswith(f"{self.base}/"):
+        """The key of a URI made by `uri` (or of the same one encoded otherwise); raises `UnsafePath` when it does not lie below this base."""
+        below, plain = f"{unquote(self.base)}/", unquote(uri)
+        if not plain.startswith(below):
             raise UnsafePath(f"{uri!r} does not lie below {self.base!r}")
-        return safe_key(unquote(uri[len(self.base) + 1 :]))
+        return safe_key(plain.removeprefix(below))
 
     def local_path(self, key: str) -> Path | None:
         """The file behind `key` where this store is a file system, so that a program can work on it in place."""
@@ -186,7 +185,8 @@ class LocalStorage(Storage):
 
     def __init__(self, root: Path) -> None:
         self._root = root.resolve()
-        self.base = f"file://{quote(str(self._root)).rstrip('/')}"
+        # URIs keep the name the operator chose, which may be a link: another machine may mount it elsewhere.
+        self.base = f"file://{quote(os.path.abspath(root)).rstrip('/')}"  # noqa: PTH100 - resolve() follows links
 
     def local_path(self, key: str) -> Path:
         """The real path of `key`, links followed; raises `UnsafePath` when one of them leads out of the root."""
@@ -270,139 +270,6 @@ class LocalStorage(Storage):
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     yield _local_stat(path.relative_to(self._root).as_posix(), path.stat())
-
-
-class S3Storage(Storage):
-    """A bucket, or a prefix of it, through obstore."""
-
-    def __init__(self, bucket: str, prefix: str, options: StorageOptions) -> None:
-        self._prefix = safe_key(prefix) + "/" if prefix else ""
-        self._options = options
-        self._store = _s3_store(bucket, options)
-        self.base = f"s3://{bucket}/{quote(self._prefix)}".rstrip("/")
-
-    async def put_file(
-        self,
-        source: Path,
-        key: str,
-        *,
-        sha256: str | None = None,
-        move: bool = False,
-        on_progress: Progress | None = None,
-    ) -> ObjectStat:
-        """See `Storage`; `sha256` becomes the object's metadata. Progress counts what has been handed to the client."""
-        import obstore
-
-        size = (await asyncio.to_thread(source.stat)).st_size
-        body = source if size <= self._options.part_size else self._pieces(source, size, on_progress)
-        with _translated(key):
-            await obstore.put_async(
-                self._store,
-                self._prefix + safe_key(key),
-                body,
-                attributes={"sha256": sha256} if sha256 else None,
-                use_multipart=None if size > self._options.part_size else False,
-                chunk_size=self._options.part_size,
-                max_concurrency=self._options.max_concurrency,
-            )
-        if move:
-            await asyncio.to_thread(source.unlink)
-        if on_progress:
-            on_progress(size, size)
-        return await self.stat(key)
-
-    async def _pieces(self, source: Path, size: int, on_progress: Progress | None) -> AsyncIterator[bytes]:
-        with await asyncio.to_thread(source.open, "rb") as reader:
-            done = 0
-            while piece := await asyncio.to_thread(reader.read, CHUNK):
-                yield piece
-                done += len(piece)
-                if on_progress:
-                    on_progress(done, max(done, size))
-
-    async def read(
-        self, key: str, start: int = 0, end: int | None = None, *, chunk: int = CHUNK
-    ) -> AsyncGenerator[bytes, None]:
-        """See `Storage`."""
-        import obstore
-
-        if end is not None and end <= start:
-            return
-        size = (await self.stat(key)).size
-        if start >= size:
-            return
-        with _translated(key):
-            result = await obstore.get_async(
-                self._store, self._prefix + safe_key(key), options={"range": (start, min(end or size, size))}
-            )
-            async for piece in result.stream(min_chunk_size=chunk):
-                yield bytes(piece)
-
-    async def stat(self, key: str) -> ObjectStat:
-        """See `Storage`."""
-        import obstore
-
-        with _translated(key):
-            result = await obstore.get_async(self._store, self._prefix + safe_key(key), options={"head": True})
-            return self._stat(result.meta, result.attributes.get("sha256"))
-
-    async def delete(self, key: str) -> None:
-        """See `Storage`."""
-        import obstore
-
-        with contextlib.suppress(FileNotFoundError), _translated(key):
-            await obstore.delete_async(self._store, self._prefix + safe_key(key))
-
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectStat]:
-        """See `Storage`."""
-        import obstore
-
-        folder = self._prefix + (safe_key(prefix) + "/" if prefix else "")
-        with _translated(prefix):
-            async for batch in obstore.list(self._store, prefix=folder or None):
-                for meta in batch:
-                    yield self._stat(meta, None)
-
-    def _stat(self, meta: ObjectMeta, sha256: str | None) -> ObjectStat:
-        key = meta["path"].removeprefix(self._prefix)
-        return ObjectStat(key, meta["size"], meta["last_modified"], meta["e_tag"], sha256)
-
-
-def _s3_store(bucket: str, options: StorageOptions) -> S3Store:
-    from obstore.store import S3Store
-
-    config: S3Config = {"virtual_hosted_style_request": not options.path_style}
-    if options.endpoint:
-        config["endpoint"] = options.endpoint
-    if options.region:
-        config["region"] = options.region
-    if options.access_key_id and options.secret_access_key:
-        config["access_key_id"] = options.access_key_id
-        config["secret_access_key"] = options.secret_access_key
-    if options.session_token:
-        config["session_token"] = options.session_token
-    plain = (options.endpoint or "").startswith("http://")
-    return S3Store(
-        bucket,
-        config=config,
-        client_options={
-            "allow_http": plain,
-            "timeout": f"{options.request_timeout_seconds}s",
-            "connect_timeout": "10s",
-        },
-    )
-
-
-@contextlib.contextmanager
-def _translated(key: str) -> Iterator[None]:
-    from obstore import exceptions
-
-    try:
-        yield
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise PermissionError(f"the store refused access to {key!r}") from error
-    except exceptions.BaseError as error:
-        raise StorageFailed(f"{key!r}: {str(error).splitlines()[0]}") from error
 
 
 def _local_stat(key: str, found: os.stat_result) -> ObjectStat:

@@ -8,6 +8,7 @@ import random
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from chassis import storage as storage_module
@@ -113,6 +114,7 @@ async def test_uris_name_keys_and_come_back(store: Storage) -> None:
     key = "show/50% off #1?.flv"
 
     assert store.key(store.uri(key)) == key
+    assert store.key(f"{unquote(store.base)}/a b.flv") == "a b.flv"
     with pytest.raises(UnsafePath):
         store.key("file:///elsewhere/x.flv")
     with pytest.raises(UnsafePath):
@@ -302,6 +304,18 @@ async def test_a_local_file_can_be_worked_on_in_place(tmp_path: Path, source: Pa
     assert (await store.stat("source.flv")).size == len(CONTENT)
     with pytest.raises(UnsafePath):
         store.local_path("../x")
+
+
+async def test_a_root_may_be_a_link_and_keeps_its_name(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "name").symlink_to(tmp_path / "real")
+    store = Storage.from_uri((tmp_path / "name").as_uri())
+
+    await store.put_file(source, "x.flv")
+
+    assert store.uri("x.flv") == (tmp_path / "name" / "x.flv").as_uri()
+    assert store.key((tmp_path / "name" / "x.flv").as_uri()) == "x.flv"
+    assert store.local_path("x.flv") == tmp_path / "real" / "x.flv"
 
 
 async def test_a_folder_is_no_object(tmp_path: Path) -> None:

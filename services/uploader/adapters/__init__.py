@@ -1,0 +1,1 @@
+"""How the uploader carries finished files to where they are kept."""
