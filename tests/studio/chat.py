@@ -18,6 +18,7 @@ from .options import ChatMessage
 
 MAX_LOG = 1_000_000
 _MAX_QUEUED_PACKETS = 10_000
+_MAX_TOKENS = 10_000
 _BATCH_S = 0.05
 _WORDS = (
     "233",
@@ -157,6 +158,8 @@ class ChatServer:
         """A new key that opens this room's chat."""
         token = secrets.token_urlsafe(96)
         self._tokens[token] = chat
+        if len(self._tokens) > _MAX_TOKENS:
+            del self._tokens[next(iter(self._tokens))]
         return token
 
     def forget(self, chat: ChatRoom) -> None:

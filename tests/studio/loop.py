@@ -56,10 +56,37 @@ class LoopMedia:
 
 @dataclass(frozen=True)
 class _Cursor:
-    """A place in the endless stream: the loop's number and the tag's index in it."""
+    """A place in the endless stream: which loop is replayed, the how manieth time, and the index of the next tag."""
 
+    media: LoopMedia
     lap: int
     index: int
+
+    @property
+    def tag(self) -> Tag:
+        return self.media.tags[self.index]
+
+    @property
+    def stamp(self) -> int:
+        return self.lap * LOOP_MS + self.tag.timestamp
+
+    def next(self) -> _Cursor:
+        if self.index + 1 < len(self.media.tags):
+            return _Cursor(self.media, self.lap, self.index + 1)
+        return _Cursor(self.media, self.lap + 1, 0)
+
+
+def _last_keyframe(media: LoopMedia, now_ms: int) -> _Cursor:
+    lap, position = divmod(now_ms, LOOP_MS)
+    found = bisect.bisect_right([media.stamps[index] for index in media.keyframes], position)
+    return _Cursor(media, lap, media.keyframes[max(0, found - 1)])
+
+
+def _next_keyframe(media: LoopMedia, now_ms: int) -> _Cursor:
+    lap, position = divmod(now_ms, LOOP_MS)
+    later = (index for index in media.keyframes if media.stamps[index] >= position)
+    index = next(later, None)
+    return _Cursor(media, lap + 1, media.keyframes[0]) if index is None else _Cursor(media, lap, index)
 
 
 class LoopSource:
@@ -81,6 +108,11 @@ class LoopSource:
         """Send metadata and sequence headers again, before the next chunk of every viewer."""
         self._header_epoch += 1
 
+    def switch(self, media: LoopMedia) -> None:
+        """Go on with another loop from its next keyframe, its headers first; the timeline goes on."""
+        self._media = media
+        self._header_epoch += 1
+
     def end(self) -> None:
         """Every viewer's stream ends with its current chunk."""
         self._ended.set()
@@ -90,35 +122,39 @@ class LoopSource:
         return self._unpaced() if self._options.source == "unpaced" else self._paced()
 
     async def _paced(self) -> AsyncIterator[bytes]:
-        now_ms = self._now_ms()
-        lap, position = divmod(now_ms, LOOP_MS)
-        keyframe = max(0, bisect.bisect_right([self._media.stamps[k] for k in self._media.keyframes], position) - 1)
-        cursor = _Cursor(lap, self._media.keyframes[keyframe])
-        seen_epoch = self._header_epoch
+        cursor = _last_keyframe(self._media, self._now_ms())
+        epoch = self._header_epoch
         yield self._opening()
         while not self._ended.is_set():
+            cursor, headers = self._follow(cursor, epoch)
+            epoch = self._header_epoch
             cursor, chunk = self._until(cursor, self._now_ms())
-            if seen_epoch != self._header_epoch:
-                seen_epoch = self._header_epoch
-                chunk = self._headers_at(self._now_ms()) + chunk
-            if chunk:
-                yield chunk
+            if headers or chunk:
+                yield headers + chunk
             await self._tick()
 
     async def _unpaced(self) -> AsyncIterator[bytes]:
         sent = 0
-        cursor = _Cursor(0, 0)
-        seen_epoch = self._header_epoch
+        cursor = _Cursor(self._media, 0, 0)
+        epoch = self._header_epoch
         yield self._opening()
         while sent < self._options.total_bytes and not self._ended.is_set():
+            cursor, headers = self._follow(cursor, epoch)
+            epoch = self._header_epoch
             cursor, chunk = self._up_to_bytes(cursor, min(_UNPACED_CHUNK_BYTES, self._options.total_bytes - sent))
-            if seen_epoch != self._header_epoch:
-                seen_epoch = self._header_epoch
-                chunk = self._headers_at(cursor.lap * LOOP_MS) + chunk
             sent += len(chunk)
-            yield chunk
+            yield headers + chunk
             # A reader that never makes the transport wait would otherwise keep the event loop for itself.
             await asyncio.sleep(0)
+
+    def _follow(self, cursor: _Cursor, epoch: int) -> tuple[_Cursor, bytes]:
+        """What a viewer that saw header epoch `epoch` has to be told first, and where it goes on."""
+        if epoch == self._header_epoch:
+            return cursor, b""
+        if cursor.media is not self._media:
+            cursor = _next_keyframe(self._media, cursor.stamp)
+        stamp = max(0, cursor.stamp + self._offset_ms)
+        return cursor, b"".join(tag.encode(stamp) for tag in self._media.headers)
 
     async def _tick(self) -> None:
         try:
@@ -132,30 +168,21 @@ class LoopSource:
     def _opening(self) -> bytes:
         return self._media.file_header + b"".join(tag.encode() for tag in self._media.headers)
 
-    def _headers_at(self, now_ms: int) -> bytes:
-        return b"".join(tag.encode(max(0, now_ms + self._offset_ms)) for tag in self._media.headers)
-
     def _until(self, cursor: _Cursor, now_ms: int) -> tuple[_Cursor, bytes]:
         parts: list[bytes] = []
-        lap, index = cursor.lap, cursor.index
-        while lap * LOOP_MS + self._media.stamps[index] <= now_ms:
-            parts.append(self._encoded(lap, index))
-            lap, index = self._after(lap, index)
-        return _Cursor(lap, index), b"".join(parts)
+        while cursor.stamp <= now_ms:
+            parts.append(self._encoded(cursor))
+            cursor = cursor.next()
+        return cursor, b"".join(parts)
 
     def _up_to_bytes(self, cursor: _Cursor, wanted: int) -> tuple[_Cursor, bytes]:
         parts: list[bytes] = []
         size = 0
-        lap, index = cursor.lap, cursor.index
         while size < wanted:
-            parts.append(self._encoded(lap, index))
+            parts.append(self._encoded(cursor))
             size += len(parts[-1])
-            lap, index = self._after(lap, index)
-        return _Cursor(lap, index), b"".join(parts)
+            cursor = cursor.next()
+        return cursor, b"".join(parts)
 
-    def _after(self, lap: int, index: int) -> tuple[int, int]:
-        return (lap, index + 1) if index + 1 < len(self._media.tags) else (lap + 1, 0)
-
-    def _encoded(self, lap: int, index: int) -> bytes:
-        tag = self._media.tags[index]
-        return tag.encode(max(0, lap * LOOP_MS + tag.timestamp + self._offset_ms))
+    def _encoded(self, cursor: _Cursor) -> bytes:
+        return cursor.tag.encode(max(0, cursor.stamp + self._offset_ms))

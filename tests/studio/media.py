@@ -85,8 +85,7 @@ class MediaEndpoints:
         response = web.StreamResponse(headers={"Content-Type": content_type, **_NO_CACHE})
         response.content_length = len(body)
         await response.prepare(request)
-        if await _feed(request, room, False, lambda _: _send_body(response, room, body)):
-            await response.write_eof()
+        await _feed(request, room, False, lambda _: _send_body(response, room, body))
         return response
 
     def _admit(self, request: web.Request, target: str, *, signed: bool) -> Room:

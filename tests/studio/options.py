@@ -103,6 +103,7 @@ class Fault(BaseModel):
         "status",
         "timestamp_jump",
         "repeated_headers",
+        "resize",
         "truncated_tag",
         "slow_body",
         "chat_drop",
@@ -115,6 +116,8 @@ class Fault(BaseModel):
     cdn: str | None = None
     ms: int = Field(default=0, ge=-(2**31), le=2**31)
     bytes_per_s: int = Field(default=10_000, ge=1)
+    width: int = Field(default=160, ge=16, le=3840, multiple_of=2)
+    height: int = Field(default=90, ge=16, le=2160, multiple_of=2)
 
 
 class SinkFailure(BaseModel):

@@ -18,6 +18,7 @@ from .options import ChatMessage, Fault, MediaFormat, RoomOptions
 from .signatures import UrlSigner
 from .sources import EncoderSource, ReplaySource, Source
 
+_CLOSING_S = 1.0
 log = logging.getLogger("studio.room")
 
 
@@ -123,7 +124,7 @@ class Room:
         """Say something in the chat; all messages travel in one packet."""
         return self.chat.say(messages)
 
-    def inflict(self, fault: Fault) -> int:
+    async def inflict(self, fault: Fault) -> int:
         """Carry out a fault; returns how many connections it hits now."""
         match fault.kind:
             case "drop":
@@ -139,6 +140,9 @@ class Room:
                 self._source_on_air().jump(fault.ms)
             case "repeated_headers":
                 self._source_on_air().repeat_headers()
+            case "resize":
+                resized = self.options.model_copy(update={"width": fault.width, "height": fault.height})
+                self._source_on_air().switch(await self._loops.get(resized))
             case "truncated_tag":
                 self._truncate_next_tags()
             case "slow_body":
@@ -188,8 +192,10 @@ class Room:
         return f"/live/{self.id}.flv" if media_format == "flv" else f"/live/{self.id}/{media_format}/index.m3u8"
 
     async def close(self) -> None:
-        """End everything of this room, at once and completely."""
+        """End everything of this room: viewers get a second to take their last bytes, then they are cut."""
         await self.put_off_air()
+        with contextlib.suppress(TimeoutError):
+            await self._changes.wait_until(lambda: not self.connections, _CLOSING_S)
         self._cut_media()
         self.chat.cut()
         if self._tasks:
@@ -244,7 +250,7 @@ class Room:
         task.add_done_callback(self._tasks.discard)
 
 
-_FLV_FAULTS = {"timestamp_jump", "repeated_headers", "truncated_tag"}
+_FLV_FAULTS = {"timestamp_jump", "repeated_headers", "resize", "truncated_tag"}
 
 
 class LoopLibrary:

@@ -31,6 +31,9 @@ class Source(Protocol):
     def repeat_headers(self) -> None:
         """Send metadata and sequence headers again."""
 
+    def switch(self, media: LoopMedia) -> None:
+        """Go on with another picture in the same stream; ValueError where that cannot be."""
+
     async def start(self) -> None:
         """Return when every format can be played; RuntimeError when the encoder cannot."""
 
@@ -52,6 +55,9 @@ class EncoderSource:
         self.view = self._feed.view
         self.jump = self._feed.jump
         self.repeat_headers = self._feed.repeat_headers
+
+    def switch(self, media: LoopMedia) -> None:
+        raise ValueError("an encoder keeps its picture: resize needs a room with source loop or unpaced")
 
     async def start(self) -> None:
         await self.encoder.start()
@@ -89,6 +95,7 @@ class ReplaySource:
         self.view = self._loop.view
         self.jump = self._loop.jump
         self.repeat_headers = self._loop.repeat_headers
+        self.switch = self._loop.switch
 
     async def start(self) -> None:
         """Ready at once."""

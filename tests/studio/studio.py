@@ -128,7 +128,7 @@ class Studio(StudioUrls):
     async def fault(self, room: str, kind: str, **parameters: Any) -> dict[str, Any]:
         """Inflict a fault; returns it with `affected`, the number of connections it hits now."""
         fault = Fault.model_validate({"kind": kind, **parameters})
-        return {"fault": fault.model_dump(), "affected": self._room(room).inflict(fault)}
+        return {"fault": fault.model_dump(), "affected": await self._room(room).inflict(fault)}
 
     async def clear_faults(self, room: str, kind: str | None = None) -> None:
         """Clear the lasting faults of the room: all, or those of one kind."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import itertools
 
 import aiohttp
+import av
 import pytest
 
 from tests.studio import Studio
@@ -153,6 +156,30 @@ async def test_headers_can_be_repeated_in_mid_stream(studio: Studio, http: aioht
         again = [tag, *await viewer.tags(2)]
         await viewer.tags(20)
     assert [tag.body for tag in again] == [tag.body for tag in first]
+
+
+async def test_the_picture_can_change_in_mid_stream(studio: Studio, http: aiohttp.ClientSession) -> None:
+    # given a viewer that keeps what it reads
+    url = await _on_air(studio, "loop")
+    received = bytearray()
+    async with http.get(url) as response:
+        while len(received) < 50_000:
+            received += await response.content.readany()
+        # when the size changes
+        assert (await studio.fault("1001", "resize", width=160, height=90))["affected"] == 1
+        end = len(received) + 100_000
+        while len(received) < end:
+            received += await response.content.readany()
+    # then the decoder finds both sizes, one after the other, on one growing timeline
+    with av.open(io.BytesIO(bytes(received))) as container:
+        frames = [(frame.width, frame.pts) for frame in container.decode(video=0)]
+    assert [width for width, _ in itertools.groupby(frames, key=lambda frame: frame[0])] == [320, 160]
+    stamps = [stamp for _, stamp in frames]
+    assert stamps == sorted(stamps)
+    # and an encoder's room refuses
+    await studio.put_on_air("1002", formats=["flv"])
+    with pytest.raises(ValueError, match="loop"):
+        await studio.fault("1002", "resize")
 
 
 @SOURCES

@@ -214,3 +214,23 @@ async def test_viewers_are_counted_and_forgotten(studio: Studio, http: aiohttp.C
         await viewer.tag()
         assert (await studio.wait_for_room("bench", viewers=1))["bytes_sent"] > 0
     await studio.wait_for_room("bench", viewers=0)
+
+
+async def test_a_studio_closes_with_viewers_and_chatters_connected(http: aiohttp.ClientSession) -> None:
+    # given two kinds of rooms with a viewer each, one of them stalled
+    async with Studio() as studio:
+        await studio.put_on_air("1001")
+        await studio.put_on_air("bench", source="loop")
+        await studio.fault("bench", "stall")
+        async with http.get(studio.flv_url("1001")) as one, http.get(studio.flv_url("bench")) as other:
+            await studio.wait_for_room("1001", viewers=1)
+            pids = studio.encoder_pids()
+            # when the studio closes
+            await studio.__aexit__()
+            # then both bodies end, and so does the encoder
+            for response in (one, other):
+                while await response.content.readany():
+                    pass
+    assert len(pids) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(pids[0], 0)
