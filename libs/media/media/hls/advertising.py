@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from media.hls.playlist import DateRange
 
@@ -11,17 +12,29 @@ AD_CLASS = "twitch-stitched-ad"
 AD_ID_PREFIX = "stitched-ad-"
 AD_TITLE = "Amazon"
 
-AdRange = tuple[datetime, datetime | None]
-"""Begin and end; without an end the advertising goes on."""
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
+
+AdRange = tuple[datetime, datetime]
+"""Begin and end."""
 
 
 def ad_ranges(date_ranges: Iterable[DateRange]) -> list[AdRange]:
-    """The periods that EXT-X-DATERANGE marks as advertising, by class or id."""
-    return [
+    """The periods that EXT-X-DATERANGE marks as advertising, by class or id: in order, and none overlaps another.
+
+    A period without an end goes on for ever.
+    """
+    marked_ranges = sorted(
         (marked.start, _end(marked, marked.start))
         for marked in date_ranges
         if marked.start is not None and (marked.class_name == AD_CLASS or marked.id.startswith(AD_ID_PREFIX))
-    ]
+    )
+    merged: list[AdRange] = []
+    for begin, end in marked_ranges:
+        if merged and begin <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((begin, end))
+    return merged
 
 
 def is_ad(title: str, date: datetime | None, ranges: Sequence[AdRange]) -> bool:
@@ -30,13 +43,14 @@ def is_ad(title: str, date: datetime | None, ranges: Sequence[AdRange]) -> bool:
         return True
     if date is None:
         return False
-    return any(begin <= date and (end is None or date < end) for begin, end in ranges)
+    before = bisect_right(ranges, date, key=lambda each: each[0])
+    return before > 0 and date < ranges[before - 1][1]
 
 
-def _end(marked: DateRange, start: datetime) -> datetime | None:
-    if marked.end is not None or marked.duration is None:
+def _end(marked: DateRange, start: datetime) -> datetime:
+    if marked.end is not None:
         return marked.end
     try:
-        return start + timedelta(seconds=marked.duration)
+        return start + timedelta(seconds=marked.duration) if marked.duration is not None else _FOR_EVER
     except OverflowError:
-        return None
+        return _FOR_EVER

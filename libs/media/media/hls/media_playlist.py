@@ -295,15 +295,19 @@ class MediaPlaylistBuilder:
         self._part_target = lex.seconds(lex.attribute_list(value).get("PART-TARGET"))
 
     def _skip(self, value: str) -> None:
+        if self._segments:
+            return
         self._skipped = lex.integer(lex.attribute_list(value).get("SKIPPED-SEGMENTS")) or 0
 
     # Tags of the whole playlist
 
     def _sequence(self, value: str) -> None:
-        self._media_sequence = lex.integer(value) or 0
+        if not self._segments:  # RFC 8216 §4.3.3.2: it comes before the first segment.
+            self._media_sequence = lex.integer(value) or 0
 
     def _discontinuity_number(self, value: str) -> None:
-        self._discontinuity_sequence = lex.integer(value) or 0
+        if not self._segments:
+            self._discontinuity_sequence = lex.integer(value) or 0
 
     def _target(self, value: str) -> None:
         self._target_duration = lex.seconds(value)

@@ -11,7 +11,7 @@ from enum import Enum
 from media.hls.identity import base_name, segment_identity
 from media.hls.playlist import ByteRange, Segment
 
-MAX_REMEMBERED = 4096
+MAX_REMEMBERED = 512
 """Segments. Only used to recognise a numbering; what was planned is known by its high-water mark alone."""
 
 SAME_DATE_SECONDS = 0.5
