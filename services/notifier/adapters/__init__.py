@@ -1,0 +1,1 @@
+"""How the notifier reaches people and programs."""
