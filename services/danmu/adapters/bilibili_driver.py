@@ -123,16 +123,12 @@ class BilibiliSource:
                         async for item in items:
                             yield item
                     failures = 1 if time.monotonic() - began >= STEADY_S else failures + 1
-                await self._until_closed(asyncio.sleep(self._delay(failures)))
+                delay = backoff_delay(failures, self._backoff_initial_s, self._backoff_max_s, self._jitter())
+                await self._until_closed(asyncio.sleep(delay))
         except _Closed:
             return
         finally:
             await self._hang_up()
-
-    def _delay(self, failures: int) -> float:
-        """Doubles from the initial delay to the largest; up to half of it is chance, so that many rooms spread out."""
-        delay = min(self._backoff_initial_s * 2.0 ** min(failures - 1, 32), self._backoff_max_s)
-        return delay * (0.5 + self._jitter() / 2)
 
     async def _until_closed(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work`, or give it up when `close` is called. Raises _Closed."""
@@ -237,6 +233,15 @@ class BilibiliSource:
     async def _hang_up(self) -> None:
         if self._socket is not None:
             await self._socket.close()
+
+
+def backoff_delay(failures: int, initial_s: float, max_s: float, chance: float) -> float:
+    """Seconds to wait after so many failures: doubles up to `max_s`, of which up to half is chance.
+
+    Chance (in [0, 1)) spreads out the rooms that one outage cut off together.
+    """
+    delay = min(initial_s * 2.0 ** min(failures - 1, 32), max_s)
+    return delay * (0.5 + chance / 2)
 
 
 def _room_id(descriptor: Mapping[str, object]) -> int:

@@ -86,11 +86,14 @@ class ChatFile:
         self._xml.flush()
 
     def close(self) -> ChatFileResult:
-        """Finish both files, sync them and give them their final names."""
+        """Finish both files, sync them and give them their final names.
+
+        The log comes last: while it has no final name, `resume` can do the whole again.
+        """
         log_path, xml_path = _log_path(self._stem), _xml_path(self._stem)
         size = self._log.close() + self._xml.close()
-        os.replace(_part(log_path), log_path)  # noqa: PTH105 - one spelling for both renames and the directory sync
-        os.replace(_part(xml_path), xml_path)  # noqa: PTH105
+        _part(xml_path).replace(xml_path)
+        _part(log_path).replace(log_path)
         _sync_directory(self._stem.parent)
         kinds = {kind.value: count for kind, count in self._kinds.items()}
         return ChatFileResult(log_path, xml_path, self._kinds.total(), size, kinds)

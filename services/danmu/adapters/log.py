@@ -49,7 +49,7 @@ class ChatLogWriter:
         if not self._pending:
             return
         member = zlib.compress(b"".join(self._pending), _LEVEL, _GZIP)
-        write_all(self._file.fileno(), member)
+        write_all(self._file.fileno(), member, self.size)
         self.size += len(member)
         self._pending.clear()
 
@@ -62,11 +62,18 @@ class ChatLogWriter:
         return self.size
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, however many calls the system needs for it."""
+def write_all(descriptor: int, data: bytes, end: int) -> None:
+    """Append all of `data`, however many calls that takes, to a file of `end` bytes; all or nothing.
+
+    When the disk is full the part that was written is cut off again, so that the caller may retry. Raises OSError.
+    """
     view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise
 
 
 class ChatLogReader:

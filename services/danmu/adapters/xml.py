@@ -153,7 +153,8 @@ class XmlChatWriter:
     def __init__(self, path: Path, start_unix_ms: int, head: ChatHead) -> None:
         """Create the file with its head. Raises FileExistsError."""
         self._start = start_unix_ms
-        self._file = path.open("xb", buffering=0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self._file = os.fdopen(os.open(path, flags, 0o644), "ab", buffering=0)
         self._pending = [OPENING, metadata(head, start_unix_ms)]
         self.rows = 0
         self.size = 0
@@ -174,7 +175,7 @@ class XmlChatWriter:
         if not self._pending:
             return
         data = "".join(self._pending).encode()
-        write_all(self._file.fileno(), data)
+        write_all(self._file.fileno(), data, self.size)
         self.size += len(data)
         self._pending.clear()
 
