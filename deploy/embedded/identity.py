@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _CLONE_NEWUSER = 0x10000000  # unshare(2)
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_UNSHARE = ctypes.CDLL(None, use_errno=True).unshare if sys.platform == "linux" else None
 _UNPRIVILEGED_ACCOUNTS = ("postgres", "nobody")
 _PROBE_TIMEOUT_SECONDS = 20
 
@@ -43,7 +43,7 @@ class Identity:
         """
         if self.mapped_uid is None:
             return
-        if _LIBC is None or _LIBC.unshare(_CLONE_NEWUSER) != 0:
+        if _UNSHARE is None or _UNSHARE(_CLONE_NEWUSER) != 0:
             raise OSError(ctypes.get_errno(), "no user namespace")
         _write("/proc/self/setgroups", "deny")
         _write("/proc/self/uid_map", f"{self.mapped_uid} 0 1")

@@ -19,7 +19,7 @@ import psutil
 from deploy.embedded.identity import Identity
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _MAX_LOG_BYTES = 10 * 1024 * 1024
 _LOG_TAIL_BYTES = 4096
 _ORPHAN_EXIT_CODE = 125
@@ -112,9 +112,9 @@ def die_with_parent(parent: int, death_signal: signal.Signals) -> None:
 
     A change of credentials clears the request, and a parent that died before it was made is not reported: prctl(2).
     """
-    if _LIBC is None:
+    if _PRCTL is None:
         return
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
+    _PRCTL(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(_ORPHAN_EXIT_CODE)
 

@@ -73,7 +73,7 @@ def test_a_folder_stays_with_the_account_that_owns_it(private: Path) -> None:
 
 @needs_root
 def test_root_without_any_way_is_told_what_to_do(private: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identities, "_LIBC", None)
+    monkeypatch.setattr(identities, "_UNSHARE", None)
     data = private / "data"
     data.mkdir()
     with pytest.raises(NoIdentityError, match="outside private homes"):
