@@ -3,8 +3,7 @@
 Field meanings: the community reference "bilibili-API-collect", page "live/message_stream" (DANMU_MSG, SEND_GIFT,
 COMBO_SEND, SUPER_CHAT_MESSAGE, GUARD_BUY, USER_TOAST_MSG, INTERACT_WORD, ROOM_CHANGE, ROOM_BLOCK_MSG, ROOM_SILENT_ON,
 CUT_OFF, WARNING), and for the protobuf variants SEND_GIFT_V2 and INTERACT_WORD_V2 the field numbers published with the
-"Bilibili-Live-API" notes and checked there against live samples. Amounts are in gold seeds: 1000 of them are one yuan,
-so a gold seed is exactly a thousandth of CNY.
+"Bilibili-Live-API" notes and checked there against live samples.
 
 A handler takes the decoded JSON object and the time of receipt and may raise `MALFORMED`; the codec counts that.
 """
@@ -13,15 +12,26 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 from services.danmu.adapters import protobuf
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.bilibili_fields import (
+    MAX_NAME,
+    MAX_TEXT,
+    Json,
+    badges_of,
+    int_of,
+    medal_of,
+    ms_of,
+    padded,
+    paid_of,
+    sent_at_of,
+    text_of,
+    uid_of,
+)
+from services.danmu.adapters.messages import WHITE, ChatMessage, Emote, MessageKind
 
-Json = dict[str, Any]
 Handler = Callable[[Json, int], list[ChatMessage]]
 
 MALFORMED: Final = (
@@ -32,23 +42,14 @@ MALFORMED: Final = (
     AttributeError,
     OverflowError,
     RecursionError,
-    zlib.error,
 )
 
-MAX_TEXT: Final = 4096
-MAX_NAME: Final = 256
 MAX_EMOTES: Final = 64
 MAX_TARGETS: Final = 64
 
 _NO_MEDAL: Final = (None, None)
 _ID_KEY: Final = '"id_str":"'
 _EMOTES_KEY: Final = '"emots":{'
-_SECONDS_BELOW: Final = 100_000_000_000
-"""Unix milliseconds passed this value in 1973: a smaller time stamp is in seconds."""
-
-_INT_MIN: Final = -(1 << 63)
-_INT_MAX: Final = (1 << 63) - 1
-
 _INTERACTIONS: Final = {
     1: (MessageKind.JOIN, ""),
     2: (MessageKind.FOLLOW, ""),
@@ -58,67 +59,17 @@ _INTERACTIONS: Final = {
 }
 
 
-def _text(value: object, limit: int = MAX_NAME) -> str:
-    if type(value) is str:
-        return value[:limit]
-    return str(value) if type(value) is int else ""
-
-
-def _int(value: object) -> int:
-    """Some senders quote their numbers; whatever does not fit 64 bits is no number of this protocol."""
-    number = value if type(value) is int else int(value) if isinstance(value, (str, float)) and value else 0
-    return number if _INT_MIN <= number <= _INT_MAX else 0
-
-
-def _ms(value: object) -> int:
-    number = _int(value)
-    if number >= _SECONDS_BELOW:
-        return number
-    return number * 1000 if number > 0 else 0
-
-
-def _uid(value: object) -> str:
-    """0 is the platform's "hidden from guests"."""
-    return str(value) if type(value) is int and value else _text(value) if value else ""
-
-
-def _sent_at(root: Json, value: object = 0) -> int:
-    return _ms(value) or _ms(root.get("send_time"))
-
-
-@lru_cache(maxsize=8192)
-def _badges(name: object, level: object, tier: object = 0, moderator: object = 0) -> tuple[Badge, ...]:
-    """Remembered: a room has some hundred combinations and sends one with every message."""
-    badges = []
-    if moderator:
-        badges.append(Badge("moderator"))
-    if tier:
-        badges.append(Badge("member", "", _int(tier)))
-    if name:
-        badges.append(Badge("fan", _text(name), _int(level)))
-    return tuple(badges)
-
-
-def _medal(data: Json, key: str) -> tuple[Badge, ...]:
-    medal = data.get(key) or {}
-    return _badges(medal.get("medal_name"), medal.get("medal_level"), medal.get("guard_level"))
-
-
-def _padded(values: list[Any], size: int) -> list[Any]:
-    return values if len(values) >= size else values + [None] * (size - len(values))
-
-
 def chat(root: Json, received_at: int, action: str = "") -> list[ChatMessage]:
     """DANMU_MSG. Positions in ``info``: 0 = how it looks, 1 = text, 2 = sender, 3 = fan medal, 7 = membership tier.
 
     ``info[0]``: 1 mode, 2 size, 3 colour, 4 sent at (ms), 12 kind (1 = one emoticon), 13 emoticon, 15 = {extra}; the
     id of the message is ``id_str`` of the JSON text in ``extra``.
     """
-    info = _padded(root["info"], 8)
-    look = _padded(info[0], 16)
-    sender = _padded(info[2], 3)
+    info = padded(root["info"], 8)
+    look = padded(info[0], 16)
+    sender = padded(info[2], 3)
     medal = info[3] or _NO_MEDAL
-    text = _text(info[1], MAX_TEXT)
+    text = text_of(info[1], MAX_TEXT)
     _, mode, size, colour, sent_at = look[:5]
     options = look[15]
     extra = options.get("extra", "") if type(options) is dict else ""
@@ -129,15 +80,15 @@ def chat(root: Json, received_at: int, action: str = "") -> list[ChatMessage]:
             MessageKind.CHAT,
             received_at,
             _extra_id(extra),
-            _ms(sent_at),
-            _text(sender[1]),
-            _uid(sender[0]),
+            ms_of(sent_at),
+            text_of(sender[1]),
+            uid_of(sender[0]),
             text,
             colour & WHITE if type(colour) is int else WHITE,
-            _int(mode) or 1,
-            _int(size) or 25,
+            int_of(mode) or 1,
+            int_of(size) or 25,
             action=action,
-            badges=_badges(medal[1], medal[0], info[7], sender[2]),
+            badges=badges_of(medal[1], medal[0], info[7], sender[2]),
             emotes=_emotes(text, look[13], extra) if look[12] == 1 or _EMOTES_KEY in extra else (),
         )
     ]
@@ -157,12 +108,14 @@ def _extra_id(extra: str) -> str:
 
 def _emotes(text: str, emoticon: object, extra: str) -> tuple[Emote, ...]:
     if type(emoticon) is dict and emoticon:
-        return (Emote(text[:MAX_NAME], _text(emoticon.get("url"), MAX_TEXT), _text(emoticon.get("emoticon_unique"))),)
+        return (
+            Emote(text[:MAX_NAME], text_of(emoticon.get("url"), MAX_TEXT), text_of(emoticon.get("emoticon_unique"))),
+        )
     if _EMOTES_KEY not in extra:
         return ()
     emots = json.loads(extra)["emots"]
     return tuple(
-        Emote(name[:MAX_NAME], _text(emote.get("url"), MAX_TEXT), _text(emote.get("emoticon_unique")))
+        Emote(name[:MAX_NAME], text_of(emote.get("url"), MAX_TEXT), text_of(emote.get("emoticon_unique")))
         for name, emote in list(emots.items())[:MAX_EMOTES]
     )
 
@@ -179,21 +132,16 @@ def gift(root: Json, received_at: int) -> list[ChatMessage]:
         ChatMessage(
             MessageKind.GIFT,
             received_at,
-            _text(data.get("tid")) or _text(data.get("rnd")),
-            _sent_at(root, data.get("timestamp")),
-            _text(data.get("uname")),
-            _uid(data.get("uid")),
-            quantity=_int(data.get("num")) or 1,
-            gift=_text(data["giftName"]),
-            badges=_medal(data, "medal_info"),
-            **_paid(data.get("coin_type"), data.get("total_coin")),
+            text_of(data.get("tid")) or text_of(data.get("rnd")),
+            sent_at_of(root, data.get("timestamp")),
+            text_of(data.get("uname")),
+            uid_of(data.get("uid")),
+            quantity=int_of(data.get("num")) or 1,
+            gift=text_of(data["giftName"]),
+            badges=medal_of(data, "medal_info"),
+            **paid_of(data.get("coin_type"), data.get("total_coin")),
         )
     ]
-
-
-def _paid(coin_type: object, coins: object) -> dict[str, Any]:
-    price = max(_int(coins), 0) if coin_type == "gold" else 0
-    return {"price": price, "currency": "CNY" if price else ""}
 
 
 def gift_v2(root: Json, received_at: int) -> list[ChatMessage]:
@@ -207,19 +155,19 @@ def gift_v2(root: Json, received_at: int) -> list[ChatMessage]:
     box = next(iter(protobuf.messages(fields, 9)), {})
     sender: Json = {
         "user": protobuf.text(fields, 2)[:MAX_NAME],
-        "uid": _uid(protobuf.integer(fields, 1)),
-        "badges": _badges(protobuf.text(medal, 6), protobuf.integer(medal, 5), protobuf.integer(fields, 5)),
+        "uid": uid_of(protobuf.integer(fields, 1)),
+        "badges": badges_of(protobuf.text(medal, 6), protobuf.integer(medal, 5), protobuf.integer(fields, 5)),
     }
     return [
         ChatMessage(
             MessageKind.GIFT,
             received_at,
             protobuf.text(item, 9)[:MAX_NAME],
-            _sent_at(root, protobuf.integer(item, 10)),
+            sent_at_of(root, protobuf.integer(item, 10)),
             quantity=protobuf.integer(item, 3) or 1,
             gift=protobuf.text(item, 2)[:MAX_NAME],
             **sender,
-            **_paid(protobuf.text(item, 8), _coins_v2(item, box)),
+            **paid_of(protobuf.text(item, 8), _coins_v2(item, box)),
         )
         for item in protobuf.messages(fields, 10)
     ]
@@ -243,14 +191,14 @@ def combo(root: Json, received_at: int) -> list[ChatMessage]:
         ChatMessage(
             MessageKind.SYSTEM,
             received_at,
-            _text(data.get("batch_combo_id")) or _text(data.get("combo_id")),
-            _sent_at(root),
-            _text(data.get("uname")),
-            _uid(data.get("uid")),
+            text_of(data.get("batch_combo_id")) or text_of(data.get("combo_id")),
+            sent_at_of(root),
+            text_of(data.get("uname")),
+            uid_of(data.get("uid")),
             action="combo",
-            quantity=_int(data.get("total_num")) or _int(data.get("combo_num")) or 1,
-            gift=_text(data["gift_name"]),
-            **_paid("gold", data.get("combo_total_coin")),
+            quantity=int_of(data.get("total_num")) or int_of(data.get("combo_num")) or 1,
+            gift=text_of(data["gift_name"]),
+            **paid_of("gold", data.get("combo_total_coin")),
         )
     ]
 
@@ -259,21 +207,21 @@ def super_chat(root: Json, received_at: int) -> list[ChatMessage]:
     """SUPER_CHAT_MESSAGE, and its Japanese twin with the same id; ``price`` is in yuan, ``time`` in seconds."""
     data = root["data"]
     user = data.get("user_info") or {}
-    colour = _text(data.get("message_font_color")).removeprefix("#")
+    colour = text_of(data.get("message_font_color")).removeprefix("#")
     return [
         ChatMessage(
             MessageKind.SUPER_CHAT,
             received_at,
-            _text(data["id"]),
-            _sent_at(root, data.get("ts") or data.get("start_time")),
-            _text(user.get("uname")),
-            _uid(data.get("uid")),
-            _text(data["message"], MAX_TEXT),
+            text_of(data["id"]),
+            sent_at_of(root, data.get("ts") or data.get("start_time")),
+            text_of(user.get("uname")),
+            uid_of(data.get("uid")),
+            text_of(data["message"], MAX_TEXT),
             int(colour, 16) & WHITE if len(colour) == 6 else WHITE,
             price=max(round(float(data["price"]) * 1000), 0),
             currency="CNY",
-            duration_s=_int(data.get("time")),
-            badges=_medal(data, "medal_info"),
+            duration_s=int_of(data.get("time")),
+            badges=medal_of(data, "medal_info"),
         )
     ]
 
@@ -281,25 +229,25 @@ def super_chat(root: Json, received_at: int) -> list[ChatMessage]:
 def super_chat_deleted(root: Json, received_at: int) -> list[ChatMessage]:
     """SUPER_CHAT_MESSAGE_DELETE: one message per id that was taken back."""
     ids = root["data"]["ids"][:MAX_TARGETS]
-    return [_moderation(root, received_at, "delete", target=_text(target)) for target in ids]
+    return [_moderation(root, received_at, "delete", target=text_of(target)) for target in ids]
 
 
 def membership(root: Json, received_at: int) -> list[ChatMessage]:
     """GUARD_BUY. ``guard_level``: 1 governor, 2 admiral, 3 captain; ``price`` is per unit, in gold seeds."""
     data = root["data"]
-    count = _int(data.get("num")) or 1
+    count = int_of(data.get("num")) or 1
     return [
         ChatMessage(
             MessageKind.MEMBERSHIP,
             received_at,
-            _text(root.get("msg_id")),
-            _sent_at(root, data.get("start_time")),
-            _text(data.get("username")),
-            _uid(data.get("uid")),
+            text_of(root.get("msg_id")),
+            sent_at_of(root, data.get("start_time")),
+            text_of(data.get("username")),
+            uid_of(data.get("uid")),
             quantity=count,
-            gift=_text(data.get("gift_name")),
-            level=_int(data["guard_level"]),
-            **_paid("gold", _int(data.get("price")) * count),
+            gift=text_of(data.get("gift_name")),
+            level=int_of(data["guard_level"]),
+            **paid_of("gold", int_of(data.get("price")) * count),
         )
     ]
 
@@ -311,13 +259,13 @@ def toast(root: Json, received_at: int) -> list[ChatMessage]:
         ChatMessage(
             MessageKind.SYSTEM,
             received_at,
-            _text(data.get("payflow_id")) or _text(root.get("msg_id")),
-            _sent_at(root, data.get("start_time")),
-            _text(data.get("username")),
-            _uid(data.get("uid")),
-            _text(data["toast_msg"], MAX_TEXT),
+            text_of(data.get("payflow_id")) or text_of(root.get("msg_id")),
+            sent_at_of(root, data.get("start_time")),
+            text_of(data.get("username")),
+            uid_of(data.get("uid")),
+            text_of(data["toast_msg"], MAX_TEXT),
             action="toast",
-            level=_int(data.get("guard_level")),
+            level=int_of(data.get("guard_level")),
         )
     ]
 
@@ -325,17 +273,17 @@ def toast(root: Json, received_at: int) -> list[ChatMessage]:
 def interaction(root: Json, received_at: int) -> list[ChatMessage]:
     """INTERACT_WORD. ``msg_type``: 1 came in, 2 follows, 3 shared, 4 follows specially, 5 follow each other."""
     data = root["data"]
-    kind, action = _INTERACTIONS[_int(data["msg_type"])]
+    kind, action = _INTERACTIONS[int_of(data["msg_type"])]
     return [
         ChatMessage(
             kind,
             received_at,
-            _text(root.get("msg_id")),
-            _sent_at(root, data.get("timestamp")),
-            _text(data.get("uname")),
-            _uid(data.get("uid")),
+            text_of(root.get("msg_id")),
+            sent_at_of(root, data.get("timestamp")),
+            text_of(data.get("uname")),
+            uid_of(data.get("uid")),
             action=action,
-            badges=_medal(data, "fans_medal"),
+            badges=medal_of(data, "fans_medal"),
         )
     ]
 
@@ -349,12 +297,12 @@ def interaction_v2(root: Json, received_at: int) -> list[ChatMessage]:
         ChatMessage(
             kind,
             received_at,
-            _text(root.get("msg_id")),
-            _sent_at(root, protobuf.integer(fields, 7)),
+            text_of(root.get("msg_id")),
+            sent_at_of(root, protobuf.integer(fields, 7)),
             protobuf.text(fields, 2)[:MAX_NAME],
-            _uid(protobuf.integer(fields, 1)),
+            uid_of(protobuf.integer(fields, 1)),
             action=action,
-            badges=_badges(protobuf.text(medal, 3), protobuf.integer(medal, 2), protobuf.integer(medal, 9)),
+            badges=badges_of(protobuf.text(medal, 3), protobuf.integer(medal, 2), protobuf.integer(medal, 9)),
         )
     ]
 
@@ -366,24 +314,24 @@ def room_change(root: Json, received_at: int) -> list[ChatMessage]:
         ChatMessage(
             MessageKind.ROOM_CHANGE,
             received_at,
-            _text(root.get("msg_id")),
-            _sent_at(root),
-            text=_text(data["title"], MAX_TEXT),
-            category=_text(data.get("area_name")),
-            parent_category=_text(data.get("parent_area_name")),
+            text_of(root.get("msg_id")),
+            sent_at_of(root),
+            text=text_of(data["title"], MAX_TEXT),
+            category=text_of(data.get("area_name")),
+            parent_category=text_of(data.get("parent_area_name")),
         )
     ]
 
 
 def _closed(action: str, reason_key: str) -> Handler:
     def closed(root: Json, received_at: int) -> list[ChatMessage]:
-        reason = _text(root.get(reason_key), MAX_TEXT)
+        reason = text_of(root.get(reason_key), MAX_TEXT)
         return [
             ChatMessage(
                 MessageKind.STREAM_CLOSED,
                 received_at,
-                _text(root.get("msg_id")),
-                _sent_at(root),
+                text_of(root.get("msg_id")),
+                sent_at_of(root),
                 text=reason,
                 action=action,
             )
@@ -394,31 +342,33 @@ def _closed(action: str, reason_key: str) -> Handler:
 
 def live(root: Json, received_at: int) -> list[ChatMessage]:
     """LIVE: the broadcast (re)started."""
-    sent_at = _sent_at(root, root.get("live_time"))
-    return [ChatMessage(MessageKind.SYSTEM, received_at, _text(root.get("msg_id")), sent_at, action="live")]
+    sent_at = sent_at_of(root, root.get("live_time"))
+    return [ChatMessage(MessageKind.SYSTEM, received_at, text_of(root.get("msg_id")), sent_at, action="live")]
 
 
 def _moderation(root: Json, received_at: int, action: str, **values: Any) -> ChatMessage:
-    message_id = _text(root.get("msg_id"))
-    return ChatMessage(MessageKind.MODERATION, received_at, message_id, _sent_at(root), action=action, **values)
+    message_id = text_of(root.get("msg_id"))
+    return ChatMessage(MessageKind.MODERATION, received_at, message_id, sent_at_of(root), action=action, **values)
 
 
 def warning(root: Json, received_at: int) -> list[ChatMessage]:
     """WARNING: the platform's staff warns the streamer."""
-    return [_moderation(root, received_at, "warn", text=_text(root.get("msg"), MAX_TEXT))]
+    return [_moderation(root, received_at, "warn", text=text_of(root.get("msg"), MAX_TEXT))]
 
 
 def muted(root: Json, received_at: int) -> list[ChatMessage]:
     """ROOM_BLOCK_MSG: a viewer may not write any more; the fields appear on both levels, sometimes only on the outer."""
     data = root.get("data") or root
-    target = _uid(data.get("uid") or root.get("uid"))
-    return [_moderation(root, received_at, "mute", user=_text(data.get("uname") or root.get("uname")), target=target)]
+    target = uid_of(data.get("uid") or root.get("uid"))
+    return [_moderation(root, received_at, "mute", user=text_of(data.get("uname") or root.get("uname")), target=target)]
 
 
 def silenced(root: Json, received_at: int) -> list[ChatMessage]:
     """ROOM_SILENT_ON: nobody below a ``type`` (level, medal, member) and ``level`` may write."""
     data = root["data"]
-    return [_moderation(root, received_at, "silence_on", text=_text(data.get("type")), level=_int(data.get("level")))]
+    return [
+        _moderation(root, received_at, "silence_on", text=text_of(data.get("type")), level=int_of(data.get("level")))
+    ]
 
 
 def unsilenced(root: Json, received_at: int) -> list[ChatMessage]:

@@ -137,7 +137,7 @@ def _line(message: ChatMessage) -> str:
     return "".join(parts)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _badges(badges: tuple[Badge, ...]) -> str:
     return f',"badges":{_encode(badges)}'
 
