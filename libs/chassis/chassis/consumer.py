@@ -13,6 +13,7 @@ from nats.js.client import JetStreamContext
 from chassis.bus import Bus
 from chassis.database import UNREACHABLE
 from chassis.delivery import Delivery
+from chassis.waiting import wait_for_event
 
 OnBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
 log = structlog.get_logger(__name__)
@@ -61,8 +62,7 @@ class BatchConsumer:
                 log.warning("batch.retry", durable=self.durable, size=len(deliveries), delay_s=delay, error=repr(error)[:500],
                             exc_info=not isinstance(error, UNREACHABLE))  # fmt: skip
                 await self._settle(deliveries, delay)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay)
+                await wait_for_event(self._stopping, delay)
             else:
                 failures = 0
                 await self._settle(deliveries, None)
@@ -75,8 +75,7 @@ class BatchConsumer:
             return []
         except (NatsError, OSError) as error:
             log.warning("fetch.failed", durable=self.durable, error=repr(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), 0.5)
+            await wait_for_event(self._stopping, 0.5)
             return []
         return [Delivery.of(message) for message in raw]
 

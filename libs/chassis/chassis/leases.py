@@ -17,6 +17,7 @@ from chassis.database import UNREACHABLE, Connection, Pool
 from chassis.errors import LeaseLost
 from chassis.eventlog import Fence
 from chassis.sql import beside
+from chassis.waiting import wait_for_event
 
 QUERIES = beside(__file__, "leases.sql")
 HEARTBEAT_S = 3.0
@@ -134,8 +135,7 @@ class LeaseRunner:
                 delay = await self._claim_what_is_open()
             except UNREACHABLE as error:
                 log.warning("lease.claim_failed", kind=self.kind, error=str(error))
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+            await wait_for_event(self._wake, delay)
 
     async def _claim_what_is_open(self) -> float:
         free = self.concurrency - len(self._tasks)

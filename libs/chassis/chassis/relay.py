@@ -24,6 +24,7 @@ from chassis.bus import Bus
 from chassis.database import UNREACHABLE, Pool
 from chassis.eventlog import QUERIES
 from chassis.ids import new_id
+from chassis.waiting import wait_for_event
 
 BATCH = 1000
 BATCH_BYTES = 16 << 20
@@ -128,8 +129,7 @@ class Relay:
             if stopping:
                 return
             delay = self.poll_s if not failures else min(0.1 * 2.0**failures, 5.0)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), delay)
+            await wait_for_event(self._wake, delay)
 
     async def _drain_if_waiting(self) -> None:
         self._wake.clear()

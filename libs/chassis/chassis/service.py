@@ -59,6 +59,7 @@ class Service:
         self._prepare: list[Callable[[], Awaitable[None]]] = []
         self._parts: list[Part] = []
         self._runners: list[LeaseRunner] = []
+        self._wakes: list[Callable[[], None]] = []
         self._stack = AsyncExitStack()
         self._ended = asyncio.Event()
         self._exit_code = 0
@@ -82,6 +83,10 @@ class Service:
         self._runners.append(runner)
         return runner
 
+    def on_commit(self, wake: Callable[[], None]) -> None:
+        """Call something after each commit of a handler in this process: whoever follows the service's own tables."""
+        self._wakes.append(wake)
+
     def work(self, metadata: Metadata | None = None) -> Work:
         """A unit of work that no message started: the scheduler's timers, a runner's progress."""
         return Work(self.name, metadata or telemetry.new_metadata(), self.resources, self.pool)
@@ -91,6 +96,8 @@ class Service:
         self.relay.wake()
         for runner in self._runners:
             runner.wake()
+        for wake in self._wakes:
+            wake()
 
     async def start(self) -> None:
         """Start everything; raises when a dependency does not come up or a handler is missing."""

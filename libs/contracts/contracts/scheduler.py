@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contracts.message import Event
-from contracts.values import Chat, Effective, Id, Url
+from contracts.values import Chat, Effective, EndReason, Id, Url
 
 
 class WatchStarted(Event, type="scheduler.watch.started.v1", key="streamer_id"):
@@ -44,6 +44,24 @@ class RecordingPlanned(Event, type="scheduler.process.planned.v1", key="session_
     effective: Effective
     chat: Chat | None = None
     started_at: str
+
+
+class RecordingOver(Event, type="scheduler.process.recording_over.v1", key="session_id"):
+    """A recording of this process ended; says what it left, so that the next one goes on with the numbering."""
+
+    session_id: Id
+    recording_id: Id
+    reason: EndReason
+    segments: int
+    next_index: int
+
+
+class ProcessStopping(Event, type="scheduler.process.stopping.v1", key="session_id"):
+    """The session closed: a running recording was asked to stop and no other one will be requested."""
+
+    session_id: Id
+    streamer_id: Id
+    reason: EndReason
 
 
 class RecordingRetried(Event, type="scheduler.process.retried.v1", key="session_id"):

@@ -1,0 +1,1 @@
+"""Scheduler: one actor per watched streamer, and the process of each recording."""
