@@ -39,6 +39,9 @@ class TypedObject(dict[str, "AmfValue"]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TypedObject) and other.class_name == self.class_name and dict.__eq__(self, other)
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = None
 
 

@@ -1,7 +1,7 @@
 """Sequence headers: what of them decides how frames are decoded.
 
 Sources: ISO/IEC 14496-15 (AVCDecoderConfigurationRecord 5.3.3.1, HEVCDecoderConfigurationRecord 8.3.3.1), ITU-T H.264 7.3.2.1.1 (SPS),
-ISO/IEC 14496-3 1.6.2.1 (AudioSpecificConfig).
+ISO/IEC 14496-3 1.6.2.1 (AudioSpecificConfig), RFC 9639 8.2 (STREAMINFO).
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ def read_config(tag: Tag) -> CodecConfig:
             return _read_hevc(record)
         if codec is Codec.AAC:
             return _read_aac(record)
+        if codec is Codec.FLAC:
+            return _read_flac(record)
     except (ValueError, IndexError):
         pass
     return CodecConfig(codec, (codec, record), f"{codec} ({len(record)} bytes)")
@@ -223,3 +225,12 @@ def _read_aac(record: bytes) -> CodecConfig:
     channels = bits.bits(4)
     signature = (Codec.AAC, object_type, rate, channels)
     return CodecConfig(Codec.AAC, signature, f"aac {rate} Hz {channels} channels object type {object_type}")
+
+
+def _read_flac(record: bytes) -> CodecConfig:
+    """STREAMINFO; its sample count and checksum are known at the end only, when encoders send it again."""
+    bits = BitReader(record[10:14])
+    rate, channels, depth = bits.bits(20), bits.bits(3) + 1, bits.bits(5) + 1
+    return CodecConfig(
+        Codec.FLAC, (Codec.FLAC, rate, channels, depth), f"flac {rate} Hz {channels} channels {depth} bits"
+    )

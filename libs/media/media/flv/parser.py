@@ -13,7 +13,6 @@ from typing import Final
 
 from media.flv.errors import FlvError
 from media.flv.tag import (
-    INVALID,
     KINDS,
     PREVIOUS_TAG_SIZE,
     TAG_HEADER_SIZE,
@@ -30,6 +29,7 @@ _HEADER_SIZE: Final = 9
 _MAX_HEADER_SIZE: Final = 1024
 _READ_AHEAD: Final = 13  # tag header and the two bytes that classify the tag
 _SMALLEST_TAG: Final = TAG_HEADER_SIZE + PREVIOUS_TAG_SIZE
+_read_words = struct.Struct(">II").unpack_from
 _read_tag = struct.Struct(">II3xH").unpack_from
 _read_size_and_tag = struct.Struct(">III3xH").unpack_from
 _read_size = struct.Struct(">I").unpack_from
@@ -69,28 +69,42 @@ class FlvParser:
             if missing > len(view) - start:
                 self._keep(view[start:])
                 return items
-            # Only the tag that straddles two chunks is copied, never the chunk.
-            block = memoryview(b"".join([*self._pending, view[start : start + missing]]))
-            start += missing
+            # Only the tag that straddles two chunks is copied, never the chunk; a search is worth more than one byte at a time.
+            taken = len(view) - start if self._lost else missing
+            block = memoryview(b"".join([*self._pending, view[start : start + taken]]))
+            start += taken
             self._clear()
             self._keep(block[self._scan(block, 0, items) :])
         self._keep(view[self._scan(view, start, items) :])
         return items
 
     def finish(self) -> list[Item]:
-        """Return what the end of the input makes certain: a last tag without the size behind it; drop the torn rest."""
+        """Return what the end of the input makes certain, drop a torn last tag, and be ready for another stream.
+
+        A last tag that lacks only the size behind it counts as whole. A header that announced more than came may have been junk: what
+        follows it is searched for tags.
+        """
         block = memoryview(b"".join(self._pending))
         self._clear()
+        self._found_any = True  # too late to refuse the stream
         items: list[Item] = []
-        if not self._lost and len(block) >= _READ_AHEAD - 2:
-            tag_word, time_word = struct.unpack_from(">II", block)
-            end = TAG_HEADER_SIZE + (tag_word & 0xFFFFFF)
-            if end <= len(block) and tag_word >> 24 in TAG_TYPES:
-                payload = block[TAG_HEADER_SIZE:end]
-                items.append(Tag(tag_word >> 24, _timestamp(time_word), payload, kind_of(tag_word >> 24, payload)))
-        if self._lost and self._skipped + len(block):
-            items.append(Junk(self._skipped + len(block)))
-        self._lost, self._skipped, self._need = True, 0, _READ_AHEAD
+        position, torn = 0, False
+        while position < len(block):
+            before = len(items)
+            position = self._scan(block, position, items)
+            torn &= len(items) == before
+            if position == len(block):
+                break
+            if not self._lost and (tag := _last_tag(block, position)) is not None:
+                items.append(tag)
+                break
+            torn |= not self._lost
+            self._lost = True
+            self._skipped += 1
+            position += 1
+        if self._skipped and not torn:
+            items.append(Junk(self._skipped))
+        self._lost, self._skipped, self._need, self._found_any = True, 0, _READ_AHEAD, False
         return items
 
     def _keep(self, rest: memoryview) -> None:
@@ -216,6 +230,18 @@ class FlvParser:
             raise FlvError(f"no FLV header or tag in the first {self._max_junk} bytes")
 
 
+def _last_tag(block: memoryview, position: int) -> Tag | None:
+    """The tag at `position` if all its payload is there."""
+    if position + TAG_HEADER_SIZE > len(block):
+        return None
+    tag_word, time_word = _read_words(block, position)
+    end = position + TAG_HEADER_SIZE + (tag_word & 0xFFFFFF)
+    if end > len(block) or tag_word >> 24 not in TAG_TYPES:
+        return None
+    payload = block[position + TAG_HEADER_SIZE : end]
+    return Tag(tag_word >> 24, _timestamp(time_word), payload, kind_of(tag_word >> 24, payload))
+
+
 def _timestamp(word: int) -> int:
     return word >> 8 | (word & 255) << 24
 
@@ -223,6 +249,3 @@ def _timestamp(word: int) -> int:
 def _frozen(data: Buffer) -> memoryview:
     view = memoryview(data)
     return view if view.readonly and view.contiguous and view.format == "B" else memoryview(bytes(view))
-
-
-__all__ = ["INVALID", "FlvParser"]

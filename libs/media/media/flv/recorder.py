@@ -101,7 +101,7 @@ class FlvRecorder:
         self._options = options or RepairOptions()
         self._log = RepairLog()
         self._log.position = start_ms
-        self._chain = RepairChain(self._options, self._log, self.timeline, start_ms=start_ms)
+        self._chain = RepairChain(self._options, self._log, self.timeline, self._handle, start_ms=start_ms)
         self._parser = FlvParser()
         self._buffer_size = buffer_size
         self._next_index = first_index
@@ -137,7 +137,9 @@ class FlvRecorder:
         if self._finished:
             raise ValueError("the recorder is finished")
         items = self._parser.feed(chunk)
-        return self._take(self._chain.process(items, received_at)) if items else []
+        if items:
+            self._chain.process(items, received_at)
+        return self._drain()
 
     def cut(self) -> None:
         """Begin a new file at the next keyframe (the next tag of a stream without video)."""
@@ -145,26 +147,21 @@ class FlvRecorder:
 
     def reconnected(self, offline_ms: int | None = None) -> list[SegmentEvent]:
         """The next bytes come from a new connection; `offline_ms` is the length of the break where the source's clock cannot tell."""
-        outputs = self._chain.process(self._parser.finish()) + self._chain.end_connection(offline_ms)
+        self._chain.process(self._parser.finish())
+        self._chain.end_connection(offline_ms)
         self._parser = FlvParser()
         self._connections += 1
-        return self._take(outputs)
+        return self._drain()
 
     def finish(self) -> list[SegmentEvent]:
         """No more input: write everything, close the file. Calling it again does nothing."""
         if self._finished:
             return []
         self._finished = True
-        outputs = self._chain.process(self._parser.finish()) + self._chain.finish()
-        for output in outputs:
-            self._handle(output)
+        self._chain.process(self._parser.finish())
+        self._chain.finish()
         self._drop_waiting()
         self._close(SplitReason.END_OF_STREAM)
-        return self._drain()
-
-    def _take(self, outputs: list[Output]) -> list[SegmentEvent]:
-        for output in outputs:
-            self._handle(output)
         return self._drain()
 
     def _drain(self) -> list[SegmentEvent]:
@@ -187,8 +184,6 @@ class FlvRecorder:
                 )
 
     def _media(self, tags: list[Tag], held: Sequence[Tag]) -> None:
-        if not tags:
-            return
         if self._end_marker is not None:
             self._log.add(RepairKind.END_OF_SEQUENCE, self._end_marker.timestamp, detail="media follows")
             self._end_marker = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from media.flv.amf0 import AmfValue
@@ -63,10 +64,20 @@ Output = MediaRun | NewHeaders | NewMetadata | EndMarker | Seam
 class RepairChain:
     """Runs the operators: defragment, headers, grouping, replay, timestamps, filler, interleave.
 
-    It takes over the tags it is given: their timestamps are rewritten in place.
+    It takes over the tags it is given: their timestamps are rewritten in place. `sink` gets each output at once, so that the repairs
+    logged so far are those of the media before it, however the input was chunked.
     """
 
-    def __init__(self, options: RepairOptions, log: RepairLog, timeline: Timeline, *, start_ms: int = 0) -> None:
+    def __init__(
+        self,
+        options: RepairOptions,
+        log: RepairLog,
+        timeline: Timeline,
+        sink: Callable[[Output], None],
+        *,
+        start_ms: int = 0,
+    ) -> None:
+        self._sink = sink
         self._log = log
         self._defragment = Defragment(options.min_fragment_tags, log)
         self._headers = HeaderTracker(log)
@@ -84,85 +95,85 @@ class RepairChain:
         """Groups in a row that were replays: above ten, the server is stuck."""
         return self._replay.consecutive
 
-    def process(self, items: list[Item], received_at: float | None = None) -> list[Output]:
-        """Add items of the source; return what they make certain."""
-        outputs: list[Output] = []
-        self._process(self._defragment.process(items), received_at, outputs)
-        return outputs
+    def process(self, items: list[Item], received_at: float | None = None) -> None:
+        """Add items of the source; hand on what they make certain."""
+        self._process(self._defragment.process(items), received_at)
 
-    def end_connection(self, offline_ms: int | None = None) -> list[Output]:
+    def end_connection(self, offline_ms: int | None = None) -> None:
         """The source connection is over; the next item belongs to a new one."""
-        outputs: list[Output] = []
         self._defragment.end_connection()
-        self._close_group(outputs)
+        self._close_group()
         self._begin_connection(offline_ms)
-        return outputs
 
-    def finish(self) -> list[Output]:
-        """No more input: return everything that is held."""
-        outputs = self.end_connection()
-        outputs.append(MediaRun(self._interleaver.flush()))
-        return outputs
+    def finish(self) -> None:
+        """No more input: hand on everything that is held."""
+        self.end_connection()
+        self._flush_interleaver()
+
+    def _flush_interleaver(self) -> None:
+        if tags := self._interleaver.flush():
+            self._sink(MediaRun(tags))
 
     def _begin_connection(self, offline_ms: int | None) -> None:
         self._grouper.begin_connection()
         self._timestamps.offline_ms = offline_ms
 
-    def _process(self, items: list[Item], received_at: float | None, outputs: list[Output]) -> None:
+    def _process(self, items: list[Item], received_at: float | None) -> None:
         start = 0
         for index in [index for index, item in enumerate(items) if item.kind > KEYFRAME]:
-            self._media(items[start:index], received_at, outputs)
-            self._special(items[index], outputs)
+            self._media(items[start:index], received_at)
+            self._special(items[index])
             start = index + 1
-        self._media(items[start:] if start else items, received_at, outputs)
+        self._media(items[start:] if start else items, received_at)
 
-    def _media(self, tags: list[Item], received_at: float | None, outputs: list[Output]) -> None:
+    def _media(self, tags: list[Item], received_at: float | None) -> None:
         if not tags:
             return
-        self._apply_headers(outputs)
+        self._apply_headers()
         # Every item that is no tag is special: what is left are media tags.
         for group in self._grouper.process(tags, received_at):  # type: ignore[arg-type]
-            self._group(group, outputs)
+            self._group(group)
 
-    def _apply_headers(self, outputs: list[Output]) -> None:
+    def _apply_headers(self) -> None:
         if not self._headers.has_new:
             return
         headers = self._headers.resolve()
         if headers is None:
             return
         if headers.changed or self._grouper.is_empty:
-            self._close_group(outputs)
-            self._emit_headers(headers, outputs)
+            self._close_group()
+            self._emit_headers(headers)
         else:
             self._log.add(RepairKind.HEADER_LATE, None, detail=headers.detail)
             self._late = headers
 
-    def _emit_headers(self, headers: HeaderSet, outputs: list[Output]) -> None:
+    def _emit_headers(self, headers: HeaderSet) -> None:
         if self._filler:
             self._filler.nal_length_size = self._headers.nal_length_size
-        outputs.append(MediaRun(self._interleaver.flush()))
-        outputs.append(NewHeaders(headers))
+        self._flush_interleaver()
+        self._sink(NewHeaders(headers))
 
-    def _special(self, item: Item, outputs: list[Output]) -> None:
+    def _special(self, item: Item) -> None:
         if isinstance(item, Junk):
             self._log.add(RepairKind.JUNK, None, amount=item.size)
         elif isinstance(item, FlvHeader):
-            self._stream_header(outputs)
+            self._stream_header()
         elif item.kind == SEQUENCE_HEADER:
             self._headers.offer(item)
         elif item.kind == END_OF_SEQUENCE:
-            self._close_group(outputs)
-            outputs += (MediaRun(self._interleaver.flush()), EndMarker(item))
+            self._close_group()
+            self._flush_interleaver()
+            self._sink(EndMarker(item))
         else:
-            self._script(item, outputs)
+            self._script(item)
 
-    def _stream_header(self, outputs: list[Output]) -> None:
+    def _stream_header(self) -> None:
         """A second file header inside one connection: the server joined two streams."""
         self._connections += 1
         if self._connections > 1:
-            self._close_group(outputs)
+            self._close_group()
 
-    def _script(self, tag: Tag, outputs: list[Output]) -> None:
+    def _script(self, tag: Tag) -> None:
         fields = read_metadata(tag.payload)
         if fields is None:
             self._log.add(RepairKind.SCRIPT, tag.timestamp, detail="not a readable onMetaData")
@@ -172,16 +183,16 @@ class RepairChain:
             self._log.add(RepairKind.SCRIPT, tag.timestamp, detail="repeated onMetaData")
             return
         self._metadata = carried
-        outputs.append(NewMetadata(carried))
+        self._sink(NewMetadata(carried))
 
-    def _close_group(self, outputs: list[Output]) -> None:
+    def _close_group(self) -> None:
         for group in self._grouper.flush():
-            self._group(group, outputs)
+            self._group(group)
 
-    def _group(self, group: Group, outputs: list[Output]) -> None:
+    def _group(self, group: Group) -> None:
         late, self._late = self._late, None
         if late is not None:
-            self._emit_headers(late, outputs)
+            self._emit_headers(late)
         kept = self._replay.process(group)
         if kept is None:
             return
@@ -189,8 +200,9 @@ class RepairChain:
         self._timestamps.process(kept)
         if reconnected:
             replay, gap = self._replay, self._timestamps.gap_ms
-            outputs.append(Seam(gap, replay.overlap_ms, replay.overlap_tags, kept.tags[0].timestamp))
+            self._sink(Seam(gap, replay.overlap_ms, replay.overlap_tags, kept.tags[0].timestamp))
         if self._filler:
             self._filler.process(kept.tags)
         ready = self._interleaver.process(kept.tags)
-        outputs.append(MediaRun(ready, self._interleaver.held))
+        if ready:
+            self._sink(MediaRun(ready, self._interleaver.held))

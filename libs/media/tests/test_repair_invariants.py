@@ -1,0 +1,223 @@
+"""What holds for every input: the promises of the repair chain, tried on streams with every known fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from media.flv.tag import AUDIO, VIDEO, Tag
+from media.repair import RepairKind, RepairOptions
+
+from libs.media.tests import flv_streams as flv
+
+JUMP = RepairOptions().jump_ms
+
+
+@dataclass
+class Clock:
+    """The faulty clock and the content counter of a stream under construction."""
+
+    now: int = 0
+    content: int = 0
+
+
+def _gop(draw, clock: Clock) -> list[Tag]:
+    frames = draw(st.integers(1, 14))
+    clock.content += 1
+    tags = flv.gop(clock.now, clock.content, frames=frames, step=draw(st.sampled_from([20, 33, 40, 100])))
+    clock.now += frames * 40
+    only = draw(st.sampled_from(["both", "both", "both", "video", "audio"]))
+    if only != "both":
+        tags = [tag for tag in tags if (tag.type == AUDIO) == (only == "audio")]
+    return tags
+
+
+def _late_audio(draw, tags: list[Tag]) -> list[Tag]:
+    delay = draw(st.integers(1, 12))
+    order = sorted(range(len(tags)), key=lambda at: at + (delay if tags[at].type == AUDIO else 0))
+    return [tags[at] for at in order]
+
+
+def _step_back(draw, tags: list[Tag]) -> list[Tag]:
+    at, step = draw(st.integers(0, len(tags) - 1)), draw(st.sampled_from([16, 68, 76, 107, 400]))
+    return [
+        Tag.of(tag.type, tag.timestamp - step if n >= at else tag.timestamp, tag.payload) for n, tag in enumerate(tags)
+    ]
+
+
+def _jump_inside(draw, tags: list[Tag]) -> list[Tag]:
+    at, step = draw(st.integers(0, len(tags) - 1)), draw(st.sampled_from([-100_000, -501, 501, 3_000, 10_000_000]))
+    return [
+        Tag.of(tag.type, tag.timestamp + step if n >= at else tag.timestamp, tag.payload) for n, tag in enumerate(tags)
+    ]
+
+
+@st.composite
+def connections(draw) -> list[list[Tag | bytes]]:
+    """One to three connections, each a list of tags and junk; content is unique unless it is a replay."""
+    clock = Clock(now=draw(st.sampled_from([0, 1, 1000, 5_000_000, 2**24 - 300, 2**32 - 700])))
+    result: list[list[Tag | bytes]] = []
+    history: list[list[Tag]] = []
+    for _ in range(draw(st.integers(1, 3))):
+        items: list[Tag | bytes] = []
+        if draw(st.booleans()) or not result:
+            items += [flv.avc_header(), flv.aac_header()]
+        for _ in range(draw(st.integers(1, 7))):
+            fault = draw(
+                st.sampled_from(
+                    [
+                        "none",
+                        "none",
+                        "late",
+                        "back",
+                        "jump",
+                        "inside",
+                        "replay",
+                        "header",
+                        "new header",
+                        "end",
+                        "script",
+                        "junk",
+                    ]
+                )
+            )
+            tags = _gop(draw, clock)
+            if not tags:
+                continue
+            if fault == "late":
+                tags = _late_audio(draw, tags)
+            elif fault == "back":
+                tags = _step_back(draw, tags)
+            elif fault == "inside":
+                tags = _jump_inside(draw, tags)
+            elif fault == "jump":
+                clock.now += draw(st.sampled_from([-50_000, -700, 501, 900, 20_000]))
+            elif fault == "replay" and history:
+                items += draw(st.sampled_from(history))
+            elif fault == "header":
+                items += [flv.avc_header(clock.now), flv.aac_header(clock.now)]
+            elif fault == "new header":
+                items.append(flv.avc_header(0, flv.avc_record(draw(st.sampled_from([flv.SPS, flv.OTHER_SPS])))))
+            elif fault == "end":
+                items.append(flv.avc_end(draw(st.sampled_from([0, clock.now]))))
+            elif fault == "script":
+                items.append(Tag.of(18, 0, draw(st.sampled_from([b"\x02\x00\x05hello\x05", b"\x02", b""]))))
+            elif fault == "junk":
+                items.append(draw(st.binary(min_size=1, max_size=30)))
+            items += tags
+            history.append(tags)
+        result.append(items)
+    return result
+
+
+def as_bytes(items: list[Tag | bytes], shift: int = 0) -> bytes:
+    parts = [
+        item if isinstance(item, bytes) else flv.raw_tag(item.type, item.timestamp + shift, bytes(item.payload))
+        for item in items
+    ]
+    return flv.FILE_HEADER + b"".join(parts)
+
+
+def repaired(source: list[list[Tag | bytes]], shift: int = 0, **kwargs) -> flv.Recording:
+    return flv.record(*(as_bytes(items, shift) for items in source), **kwargs)
+
+
+def without_junk(source: list[list[Tag | bytes]]) -> list[list[Tag]]:
+    return [[item for item in items if isinstance(item, Tag)] for items in source]
+
+
+@settings(max_examples=200)
+@given(connections())
+def test_each_file_starts_at_zero_and_never_steps_back_or_jumps(source):
+    for content in repaired(source).contents:
+        times = [tag.timestamp for tag in flv.media(content)]
+        steps = [after - before for before, after in pairwise(times)]
+        assert times[0] == 0
+        assert all(0 <= step <= JUMP for step in steps)
+
+
+@settings(max_examples=200)
+@given(connections())
+def test_each_file_has_one_script_tag_and_at_most_one_header_per_channel_in_front(source):
+    for content in repaired(source).contents:
+        tags = [item for item in flv.parse(content) if isinstance(item, Tag)]
+        headers = [tag for tag in tags if tag.is_sequence_header]
+        assert [tag.type for tag in tags].count(18) == 1
+        assert tags[0].type == 18
+        assert tags[1 : 1 + len(headers)] == headers
+        assert len({tag.type for tag in headers}) == len(headers)
+        assert all(tag.timestamp == 0 for tag in headers)
+        assert not any(tag.is_end_of_sequence for tag in tags[:-1])
+
+
+@settings(max_examples=200)
+@given(connections())
+def test_repairing_a_repaired_file_changes_nothing(source):
+    for content in repaired(source).contents:
+        again = flv.record(content)
+        assert again.contents == [content]
+        assert {repair.kind for repair in again.repairs} <= set()
+
+
+@settings(max_examples=150)
+@given(connections(), st.sampled_from([1, 12_345, 2**24, 2**31, 2**32 - 1]))
+def test_shifting_the_source_clock_changes_nothing(source, shift):
+    plain = without_junk(source)
+    assert repaired(plain, shift).contents == repaired(plain).contents
+
+
+@settings(max_examples=150)
+@given(connections(), st.integers(1, 400))
+def test_the_size_of_the_chunks_changes_nothing(source, chunk):
+    whole, pieces = repaired(source), repaired(source, chunk=chunk)
+    assert pieces.contents == whole.contents
+    assert pieces.repairs == whole.repairs
+
+
+@settings(max_examples=200)
+@given(connections())
+def test_no_media_is_invented_and_only_replays_and_fragments_are_dropped(source):
+    plain = without_junk(source)
+    recording = repaired(plain)
+    written = Counter(bytes(tag.payload) for content in recording.contents for tag in flv.media(content))
+    given_media = Counter(bytes(tag.payload) for items in plain for tag in items if tag.is_media)
+    assert not written - given_media
+    fragments = _fragments(recording)
+    missing = [payload for payload in given_media if payload not in written]
+    assert len(missing) <= fragments
+    dropped = (given_media - written).total()
+    told = fragments + sum(repair.amount for repair in recording.repairs if repair.kind is RepairKind.OVERLAP)
+    told += sum(int(repair.detail.split()[0]) for repair in recording.repairs if repair.kind is RepairKind.REPLAY)
+    if recording.contents:
+        assert dropped <= told
+
+
+def _fragments(recording: flv.Recording) -> int:
+    left = [*recording.repairs, *recording.recorder._log]
+    return sum(repair.amount for repair in left if repair.kind is RepairKind.FRAGMENT)
+
+
+@settings(max_examples=100)
+@given(connections())
+def test_each_channel_keeps_its_order(source):
+    plain = without_junk(source)
+    for channel in (AUDIO, VIDEO):
+        rest = iter(bytes(tag.payload) for items in plain for tag in items if tag.type == channel and tag.is_media)
+        for content in repaired(plain).contents:
+            for tag in flv.media(content):
+                assert tag.type != channel or bytes(tag.payload) in rest
+
+
+@pytest.mark.parametrize("shift", [0, 2**32 - 200])
+def test_a_clean_stream_is_only_shifted(shift):
+    # Given a clean stream that begins anywhere
+    source = flv.gops(0, range(5))
+    # When it is recorded
+    recording = repaired([[flv.avc_header(), flv.aac_header(), *source]], shift)
+    # Then its media is the same, from 0 on, and nothing was repaired
+    assert flv.media(recording.contents[0]) == source
+    assert recording.repairs == []
