@@ -28,7 +28,7 @@ from services.scheduler.domain import (
 )
 
 OPENED = SessionOpened(
-    session_id="s", streamer_id="a", streamer_name="Ann", url="http://x/1", platform="p", title="t", category="c", 
+    session_id="s", streamer_id="a", streamer_name="Ann", url="http://x/1", platform="p", title="t", category="c",
     started_at="2026-11-21T00:00:00+00:00",
     chat=Chat(kind="bilibili"),
 )  # fmt: skip
