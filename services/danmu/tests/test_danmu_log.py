@@ -199,9 +199,11 @@ def test_a_full_disk_leaves_no_torn_member_and_loses_nothing(tmp_path: Path, mon
     monkeypatch.setattr(os, "write", half_then_full)
     with pytest.raises(OSError, match="no space"):
         writer.flush()
-    during = list(ChatLogReader(path))
+    reader = ChatLogReader(path)
+    during = list(reader)
     monkeypatch.setattr(os, "write", real_write)
     writer.close()
 
     assert during == [message(1)]
+    assert reader.damaged_members == 0
     assert list(ChatLogReader(path)) == [message(1), message(2)]
