@@ -14,6 +14,9 @@ WINDOW_PACKETS = 16_384
 """3 MB: how much of the beginning and of the end is read for timestamps."""
 
 
+_ZEROS = bytes(8)
+
+
 def recover_ts(file: BinaryIO) -> Recovered:
     """Truncate a file, opened for reading and writing, to whole packets and measure it.
 
@@ -36,9 +39,15 @@ def _whole_packets(file: BinaryIO, end: int) -> int:
         sync = file.read(end - start)[::PACKET_BYTES]
         last = sync.rfind(bytes([SYNC_BYTE]))
         if last >= 0:
-            return start + (last + 1) * PACKET_BYTES
+            return _without_torn_packet(file, start + (last + 1) * PACKET_BYTES)
         end = start
     return 0
+
+
+def _without_torn_packet(file: BinaryIO, end: int) -> int:
+    """Without a last packet that zeros complete: real packets are stuffed with ones."""
+    file.seek(end - len(_ZEROS))
+    return end - PACKET_BYTES if file.read(len(_ZEROS)) == _ZEROS else end
 
 
 def _scan(file: BinaryIO, start: int, size: int, head: TsScan | None) -> TsScan:

@@ -111,18 +111,22 @@ class Decoded:
     container_duration: float
 
 
-def decode(data: bytes) -> Decoded:
-    """Decode every frame; raises on any error."""
+def decode(data: bytes, *, whole: bool = True) -> Decoded:
+    """Decode every frame; raises on any error, where the stream is ``whole`` also when a packet is missing."""
     with av.open(io.BytesIO(data), options={"err_detect": "explode"}) as container:
         video: list[Any] = []
         audio = 0
         container_duration = (container.duration or 0) / av.time_base
-        for frame in container.decode():
-            if isinstance(frame, av.VideoFrame):
-                assert not frame.is_corrupt
-                video.append((frame.pts * frame.time_base, frame.key_frame))
-            else:
-                audio += 1
+        for stream in container.streams:
+            stream.codec_context.options = {"err_detect": "explode"}
+        for packet in container.demux():
+            assert not packet.is_corrupt or not whole
+            for frame in packet.decode():
+                if isinstance(frame, av.VideoFrame):
+                    assert not frame.is_corrupt
+                    video.append((frame.pts * frame.time_base, frame.key_frame))
+                else:
+                    audio += 1
     times = [float(time) for time, _ in video]
     step = (max(times) - min(times)) / (len(times) - 1)
     return Decoded(len(video), audio, min(times), max(times) - min(times) + step, bool(video[0][1]), container_duration)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import io
+import random
+
+import av
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from media.hls import Media, SplitReason
+from media.mpegts import TIMESTAMP_MODULUS, aligned, find_sync, recover_ts, scan_ts, unwrap
+
+from .streams import Source, decode, ffmpeg, make_stream, media, record
+
+
+def segment(source: Source, number: int = 0) -> bytes:
+    return (source.folder / f"index{number}.ts").read_bytes()
+
+
+def test_scan_agrees_with_a_real_demuxer(ts_source: Source) -> None:
+    data = segment(ts_source, 1)
+    with av.open(io.BytesIO(data)) as container:
+        times = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+
+    scan = scan_ts(data)
+
+    assert scan.timestamps is not None
+    assert (scan.timestamps.low, scan.timestamps.high, scan.timestamps.count) == (min(times), max(times), 50)
+    assert scan.timestamps.interval == 3600  # 25 pictures each second
+    assert scan.program is not None
+    assert [(stream.codec, stream.is_video) for stream in scan.program.streams] == [("h264", True), ("aac", False)]
+    assert (scan.picture, scan.starts_with_keyframe, scan.begins_with_tables) == ((160, 120), True, True)
+    assert scan.tables == data[188 : 3 * 188]  # after the service description come the PAT and the PMT
+
+
+def test_hevc_key_frame_and_picture_size(hevc_ts_source: Source) -> None:
+    scan = scan_ts(segment(hevc_ts_source))
+
+    assert scan.program is not None
+    assert scan.program.video is not None
+    assert (scan.program.video.codec, scan.picture, scan.starts_with_keyframe) == ("hevc", (160, 120), True)
+
+
+@pytest.mark.parametrize("source", ["ts_source", "hevc_ts_source"])
+def test_a_key_frame_is_seen_without_the_random_access_indicator(source: str, request: pytest.FixtureRequest) -> None:
+    data = bytearray(segment(request.getfixturevalue(source)))
+    for at in range(0, len(data), 188):
+        if data[at + 3] & 0x20 and data[at + 4]:
+            data[at + 5] &= ~0x40
+
+    assert scan_ts(bytes(data)).starts_with_keyframe
+
+
+def test_a_segment_that_begins_between_key_frames_is_seen(ts_source: Source) -> None:
+    data = segment(ts_source)
+    known = scan_ts(data).program
+    pictures = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x41\x00"]
+    middle = next(at for at in pictures[5:] if not data[at + 5] & 0x40)
+
+    assert not scan_ts(data[middle:], known).starts_with_keyframe
+
+
+def test_audio_alone_can_begin_anywhere(ts_source: Source) -> None:
+    data = segment(ts_source)
+    audio = b"".join(data[at : at + 188] for at in range(0, len(data), 188) if data[at + 2] != 0 or at < 3 * 188)
+
+    scan = scan_ts(audio)
+
+    assert scan.timestamps is not None
+    assert not scan.starts_with_keyframe  # its tables promise a picture: a file should not begin without it
+
+
+def test_whole_packets_are_not_copied_and_damage_is_left_out(ts_source: Source) -> None:
+    data = segment(ts_source)
+    packets = len(data) // 188
+
+    assert aligned(data) is data
+    assert aligned(b"junk" + data) == data
+    assert aligned(data[:-100]) == data[:-188]
+    torn = data[: 188 * 10] + data[188 * 10 + 50 :]
+    assert aligned(torn) == data[: 188 * 10] + data[188 * 11 :]
+    assert len(aligned(data[:188])) == 188
+    assert aligned(b"") == aligned(b"G" * 100) == b""
+    assert find_sync(b"x" * 500) is None
+    assert packets > 100
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=2000))
+def test_any_bytes_can_be_scanned(data: bytes) -> None:
+    packets = aligned(data)
+
+    assert len(packets) % 188 == 0
+    scan_ts(packets)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_damage_can_be_scanned(ts_source: Source, data: st.DataObject) -> None:
+    damaged = bytearray(segment(ts_source)[: 188 * 40])
+    for at, value in data.draw(st.lists(st.tuples(st.integers(0, len(damaged) - 1), st.integers(0, 255)), max_size=40)):
+        damaged[at] = value
+
+    scan_ts(aligned(bytes(damaged)))
+
+
+@given(st.integers(0, TIMESTAMP_MODULUS * 3), st.integers(-(2**31), 2**31))
+def test_timestamps_unwrap_to_the_nearest(reference: int, step: int) -> None:
+    assert unwrap((reference + step) % TIMESTAMP_MODULUS, reference) == reference + step
+
+
+def test_a_recording_goes_on_where_the_timestamps_start_over(tmp_path_factory: pytest.TempPathFactory) -> None:
+    wrap_seconds = TIMESTAMP_MODULUS / 90_000
+    source = make_stream(tmp_path_factory.mktemp("wrap"), "-output_ts_offset", f"{wrap_seconds - 5:.3f}")
+    times = [scan_ts(segment(source, number)).timestamps for number in range(4)]
+    assert times[0] is not None
+    assert times[3] is not None
+    assert times[3].first < times[0].first  # the stream really wraps
+
+    output = record(source.items())
+
+    (completed,) = output.completed
+    assert (completed.duration_ms, completed.gaps) == (8000, ())
+    assert recover_ts(io.BytesIO(output.files[0].kept)).duration_ms == 8000
+
+
+# Recovery
+
+
+def test_a_finished_file_is_left_alone(ts_source: Source) -> None:
+    (output,) = record(ts_source.items()).files.values()
+    file = io.BytesIO(output.kept)
+
+    recovered = recover_ts(file)
+
+    assert (recovered.bytes, recovered.duration_ms, recovered.removed_bytes) == (len(output.kept), 8000, 0)
+    assert file.getvalue() == output.kept
+
+
+def test_a_torn_file_plays_up_to_its_last_whole_packet(ts_source: Source) -> None:
+    (output,) = record(ts_source.items()).files.values()
+    generator = random.Random(3)
+    for _ in range(20):
+        size = generator.randrange(188 * 200, len(output.kept))
+        file = io.BytesIO(output.kept[:size] + bytes(generator.choice([0, 0, 100, 4096])))
+
+        recovered = recover_ts(file)
+
+        assert size - size % 188 - recovered.bytes in (0, 188)
+        assert file.getvalue() == output.kept[: recovered.bytes]
+        assert recovered.bytes + recovered.removed_bytes >= size
+        with av.open(io.BytesIO(file.getvalue())) as container:
+            times = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+        # The torn end of a group of pictures lacks some of those in between: their mean distance is an estimate.
+        assert recovered.duration_ms == pytest.approx((max(times) - min(times) + 3600) / 90, abs=5)
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100, bytes(188 * 5)])
+def test_nothing_is_left_of_a_file_without_packets(content: bytes) -> None:
+    file = io.BytesIO(content)
+
+    assert recover_ts(file).bytes == 0
+    assert file.getvalue() == b""
+
+
+# Packed audio
+
+
+def test_packed_audio_is_recorded(tmp_path_factory: pytest.TempPathFactory, ts_source: Source) -> None:
+    folder = tmp_path_factory.mktemp("aac")
+    ffmpeg("-i", str(ts_source.folder / "index.m3u8"), "-vn", "-c", "copy", "-f", "adts", str(folder / "all.aac"))
+    audio = (folder / "all.aac").read_bytes()
+    frames = _adts_frames(audio)
+    thirds = [b"".join(frames[at : at + len(frames) // 3 + 1]) for at in range(0, len(frames), len(frames) // 3 + 1)]
+    clock = 0
+    items: list[Media] = []
+    for item, piece in zip(media(ts_source.items()), thirds, strict=False):
+        items.append(Media(item.task, _id3(clock) + piece))
+        clock += len(_adts_frames(piece)) * 1024 * 90_000 // 44_100
+
+    output = record(list(items), cut_before={2})
+
+    assert output.extensions == {0: "aac", 1: "aac"}
+    assert output.completed[0].split_reason is SplitReason.CUT
+    assert b"".join(file.kept for file in output.files.values()) == audio
+    total = sum(event.duration_ms for event in output.completed)
+    assert total == pytest.approx(len(frames) * 1024 / 44.1, abs=3)
+    with av.open(io.BytesIO(output.files[0].kept), format="aac") as container:
+        assert sum(1 for _ in container.decode(audio=0)) == 2 * (len(frames) // 3 + 1)
+
+
+def _adts_frames(data: bytes) -> list[bytes]:
+    frames = []
+    while data:
+        size = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+        frames.append(data[:size])
+        data = data[size:]
+    return frames
+
+
+def _id3(timestamp: int) -> bytes:
+    body = b"com.apple.streaming.transportStreamTimestamp\x00" + timestamp.to_bytes(8)
+    frame = b"PRIV" + len(body).to_bytes(4) + b"\x00\x00" + body
+    return b"ID3\x04\x00\x00" + bytes([0, 0, 0, len(frame)]) + frame
+
+
+def test_decode_helper_notices_a_missing_picture(ts_source: Source) -> None:
+    """The proof of all recordings is only as good as the decoder: lost packets must be seen."""
+    data = segment(ts_source)
+
+    with pytest.raises((av.error.FFmpegError, AssertionError)):
+        decode(data[: 188 * 20] + data[188 * 40 :])
