@@ -19,7 +19,7 @@ import socket
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from http.cookies import SimpleCookie
+from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
@@ -211,7 +211,8 @@ def open_session(  # noqa: PLR0913 - one keyword per thing a caller may need to 
 ) -> aiohttp.ClientSession:
     """A session that reaches only what `policy` allows, redirects included; call it inside a running loop and close it.
 
-    `cookies` go to `cookie_domains` and their subdomains and to nobody else, so a redirect cannot carry a login away.
+    `cookies` go to `cookie_domains` and their subdomains and to nobody else, so a redirect cannot carry a login away;
+    ValueError for those that cannot be sent.
     `proxy` is the operator's choice and may be private; it resolves the names itself, so each name is additionally
     judged here before it is handed over. The environment's proxy variables are ignored: they would bypass the guard.
     """
@@ -272,15 +273,26 @@ def _guarded_socket_factory(policy: EgressPolicy) -> Any:
 
 
 def _cookie_jar(cookies: Mapping[str, str], domains: Collection[str]) -> aiohttp.CookieJar:
-    jar = aiohttp.CookieJar(unsafe=True)  # "unsafe" only means that hosts written as addresses may have cookies too
+    # "unsafe" only means that hosts written as addresses may have cookies too. Values go out as they are: browsers quote
+    # nothing, and platforms reject logins that come back in quotes.
+    jar = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
     for domain in domains:
         scoped: SimpleCookie = SimpleCookie()
         for name, value in cookies.items():
-            scoped[name] = value
-            scoped[name]["domain"] = domain
-            scoped[name]["path"] = "/"
+            _set_cookie(scoped, name, value, domain)
         jar.update_cookies(scoped, URL.build(scheme="https", host=domain, path="/"))
     return jar
+
+
+def _set_cookie(scoped: SimpleCookie, name: str, value: str, domain: str) -> None:
+    if not re.fullmatch(r"[\x21-\x3a\x3c-\x7e]*", value):
+        raise ValueError(f"the value of cookie {name!r} contains a space, a semicolon or a control character")
+    try:
+        scoped[name] = value
+    except CookieError:
+        raise ValueError(f"{name!r} is no name for a cookie") from None
+    scoped[name]["domain"] = domain
+    scoped[name]["path"] = "/"
 
 
 def _check_address(text: str, policy: EgressPolicy, host: str) -> None:

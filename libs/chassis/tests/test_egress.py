@@ -386,6 +386,23 @@ async def test_cookies_work_for_hosts_written_as_addresses(serve: Serve) -> None
         assert await body_of(session, f"http://127.0.0.1:{port}/") == "a=1"
 
 
+async def test_cookie_values_are_sent_as_they_are(serve: Serve) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(text=request.headers.get("Cookie", ""))
+
+    port = await serve(echo)
+    async with open_session(HOME, cookies={"a": 'x,"y"={}/+=='}, cookie_domains=("127.0.0.1",)) as session:
+        assert await body_of(session, f"http://127.0.0.1:{port}/") == 'a=x,"y"={}/+=='
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("a", "x; b=1"), ("a", "x\r\nX: y"), ("a b", "x"), ("", "x"), ("path", "x")]
+)
+async def test_cookies_that_would_be_something_else_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="cookie"):
+        open_session(STRICT, cookies={name: value}, cookie_domains=("live.example",))
+
+
 async def test_cookies_without_a_domain_are_a_programming_error() -> None:
     with pytest.raises(ValueError, match="cookie_domains"):
         open_session(STRICT, cookies={"a": "1"})

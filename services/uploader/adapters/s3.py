@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from services.uploader.adapters.object_store import (
     OnProgress,
     UploadCorrupt,
     Uploaded,
+    UploadError,
     UploadRefused,
     check_source,
     continues,
@@ -27,7 +29,7 @@ from services.uploader.adapters.object_store import (
     pieces_of,
     stat_of,
 )
-from services.uploader.adapters.s3_multipart import REPEAT_WAIT, NoSuchUpload, Part, S3Multipart, Stored
+from services.uploader.adapters.s3_multipart import REPEAT_WAIT, Body, NoSuchUpload, Part, S3Multipart, Stored
 
 MAX_PARTS = 10_000
 MIB = 1024 * 1024
@@ -35,26 +37,25 @@ MIB = 1024 * 1024
 
 @dataclass(slots=True)
 class _Upload:
-    """A multipart upload in the making; everything but the digest of the whole survives in its state."""
+    """A multipart upload in the making. Tags and SHA-256 of its parts survive in the state; `md5`, of which tags are
+    made, is computed again when a part is read again."""
 
     base: Json
     upload_id: str
     part_size: int
     parts: dict[int, Part] = field(default_factory=dict)
+    md5: dict[int, bytes] = field(default_factory=dict)
 
     def state(self) -> Json:
         sent = min(len(self.parts) * self.part_size, self.base["size"])
-        parts = [[part.number, part.etag, part.sha256.hex(), part.md5.hex()] for _, part in sorted(self.parts.items())]
+        parts = [[part.number, part.etag, part.sha256.hex()] for _, part in sorted(self.parts.items())]
         return {**self.base, "upload_id": self.upload_id, "part_size": self.part_size, "parts": parts, "sent": sent}
 
     @staticmethod
     def restored(state: Json, base: Json) -> _Upload | None:
         """The upload a state describes, None where the state is not one of ours."""
         try:
-            parts = [
-                Part(int(number), str(etag), bytes.fromhex(sha256), bytes.fromhex(md5))
-                for number, etag, sha256, md5 in state["parts"]
-            ]
+            parts = [Part(int(number), str(etag), bytes.fromhex(sha256)) for number, etag, sha256 in state["parts"]]
             upload = _Upload(
                 base, str(state["upload_id"]), int(state["part_size"]), {part.number: part for part in parts}
             )
@@ -85,6 +86,8 @@ class S3ObjectStore:
         bucket, key = self._open(destination)
         found = await stat_of(source)
         if found.size <= self._options.part_size:
+            if resume is not None:
+                await self.abandon(destination, resume)
             return await self._upload_whole(bucket, key, source, found, destination)
         base = fingerprint(found, destination)
         upload = (
@@ -110,14 +113,14 @@ class S3ObjectStore:
         self, bucket: S3Multipart, key: str, source: ArtifactSource, found: ObjectStat, destination: str
     ) -> Uploaded:
         async with aclosing(pieces_of(source, self._options.part_size)) as pieces:
-            data = b"".join([piece async for piece in pieces])
-        sha256 = hashlib.sha256(data)
-        check_source(source, found, len(data), sha256.hexdigest())
-        stored = await bucket.put_object(key, data, {"sha256": sha256.hexdigest()})
-        if Expected(base64.b64encode(sha256.digest()).decode()).contradicts(stored):
+            body = await asyncio.to_thread(Body.of, b"".join([piece async for piece in pieces]))
+        sha256 = body.sha256.hex()
+        check_source(source, found, len(body.data), sha256)
+        stored = await bucket.put_object(key, body, {"sha256": sha256})
+        if Expected(base64.b64encode(body.sha256).decode()).contradicts(stored):
             raise UploadCorrupt("the store holds an object with another checksum")
         await _check_size(bucket, key, found.size)
-        return Uploaded(destination, found.size, sha256.hexdigest(), stored.etag)
+        return Uploaded(destination, found.size, sha256, stored.etag)
 
     async def _upload_parts(
         self,
@@ -133,10 +136,16 @@ class S3ObjectStore:
             upload_id = await bucket.create(key, {"sha256": source.sha256} if source.sha256 else {})
             upload = _Upload(fingerprint(found, destination), upload_id, self._part_size(found.size))
             await on_progress(upload.state())
-        sha256, read = await self._send(bucket, key, source, upload, on_progress)
-        check_source(source, found, read, sha256)
+        try:
+            sha256, read = await self._send(bucket, key, source, upload, on_progress)
+            check_source(source, found, read, sha256)
+        except (UploadCorrupt, UploadRefused):
+            # Nobody goes on from here: parts that stay behind would be paid for.
+            with contextlib.suppress(UploadError):
+                await bucket.abort(key, upload.upload_id)
+            raise
         parts = [part for _, part in sorted(upload.parts.items())]
-        expected = Expected.of_parts(parts)
+        expected = Expected.of_parts(parts, [md5 for _, md5 in sorted(upload.md5.items())])
         try:
             stored = await bucket.complete(key, upload.upload_id, parts)
         except NoSuchUpload:
@@ -159,9 +168,9 @@ class S3ObjectStore:
         free = asyncio.Semaphore(self._options.max_concurrency)
         reporting = asyncio.Lock()
 
-        async def send(number: int, data: bytes) -> None:
+        async def send(number: int, body: Body) -> None:
             try:
-                part = await bucket.put_part(key, upload.upload_id, number, data)
+                part = await bucket.put_part(key, upload.upload_id, number, body)
             finally:
                 free.release()
             async with reporting:
@@ -172,12 +181,12 @@ class S3ObjectStore:
             async for data in pieces:
                 number += 1
                 read += len(data)
-                await asyncio.to_thread(digest.update, data)
+                body, upload.md5[number] = await asyncio.to_thread(_digested, data, digest)
                 known = upload.parts.get(number)
                 if known is None:
                     await free.acquire()
-                    group.create_task(send(number, data))
-                elif known.sha256 != await asyncio.to_thread(_sha256, data):
+                    group.create_task(send(number, body))
+                elif known.sha256 != body.sha256:
                     raise UploadCorrupt("the source file is not the one whose parts were sent")
         return digest.hexdigest(), read
 
@@ -214,12 +223,12 @@ class Expected:
     tag: str = ""
 
     @staticmethod
-    def of_parts(parts: list[Part]) -> Expected:
+    def of_parts(parts: list[Part], md5_of_parts: list[bytes]) -> Expected:
         """The composite values: digests of the parts' digests, with the number of parts."""
         sha256 = hashlib.sha256(b"".join(part.sha256 for part in parts)).digest()
-        md5 = hashlib.md5(b"".join(part.md5 for part in parts), usedforsecurity=False).hexdigest()
+        md5 = hashlib.md5(b"".join(md5_of_parts), usedforsecurity=False).hexdigest()
         # With server-side encryption tags look like digests and are none; the parts' own tags give it away.
-        tags_are_digests = all(part.etag.strip('"') == part.md5.hex() for part in parts)
+        tags_are_digests = [part.etag.strip('"') for part in parts] == [md5.hex() for md5 in md5_of_parts]
         checksum = base64.b64encode(sha256).decode()
         return Expected(f"{checksum}-{len(parts)}", f"{md5}-{len(parts)}" if tags_are_digests else "")
 
@@ -238,8 +247,9 @@ class Expected:
         return stored.checksum_sha256.partition("-")[0] == self.checksum_sha256.partition("-")[0]
 
 
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+def _digested(data: bytes, whole: hashlib._Hash) -> tuple[Body, bytes]:
+    whole.update(data)
+    return Body.of(data), hashlib.md5(data, usedforsecurity=False).digest()
 
 
 async def _check_size(bucket: S3Multipart, key: str, size: int) -> None:

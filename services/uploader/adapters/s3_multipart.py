@@ -38,13 +38,28 @@ class NoSuchUpload(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes to send and their digest, computed once and away from the event loop by whoever made it."""
+
+    data: bytes
+    sha256: bytes
+
+    @staticmethod
+    def of(data: bytes) -> Body:
+        """Hashes; megabytes belong into a thread."""
+        return Body(data, hashlib.sha256(data).digest())
+
+
+_NOTHING = Body.of(b"")
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """One stored part; `sha256` and `md5` are of its bytes, as raw digests."""
+    """One stored part: the store's tag of it and the raw SHA-256 of its bytes."""
 
     number: int
     etag: str
     sha256: bytes
-    md5: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +105,21 @@ class S3Multipart:
             raise UploadInterrupted("the store began an upload without naming it")
         return upload_id
 
-    async def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> Part:
-        """Store part `number` (from 1); the store refuses it when its checksum is not that of `data`."""
-        sha256 = hashlib.sha256(data).digest()
+    async def put_part(self, key: str, upload_id: str, number: int, body: Body) -> Part:
+        """Store part `number` (from 1); the store refuses it when its checksum is not that of the body."""
         query = {"partNumber": str(number), "uploadId": upload_id}
-        answer = await self._ask("PUT", key, query, {"x-amz-checksum-sha256": _base64(sha256)}, data)
-        md5 = hashlib.md5(data, usedforsecurity=False).digest()
-        return Part(number, answer.headers.get("ETag", ""), sha256, md5)
+        answer = await self._ask("PUT", key, query, {"x-amz-checksum-sha256": _base64(body.sha256)}, body)
+        return Part(number, answer.headers.get("ETag", ""), body.sha256)
 
     async def complete(self, key: str, upload_id: str, parts: list[Part]) -> Stored:
         """Make the object out of its parts."""
-        body = "".join(
+        named = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
             f"<ChecksumSHA256>{_base64(part.sha256)}</ChecksumSHA256></Part>"
             for part in parts
         )
-        document = (
-            f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{body}</CompleteMultipartUpload>'
-        )
-        answer = await self._ask("POST", key, {"uploadId": upload_id}, {}, document.encode())
+        document = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{named}</CompleteMultipartUpload>'
+        answer = await self._ask("POST", key, {"uploadId": upload_id}, {}, Body.of(document.encode()))
         return Stored(_field(answer.body, "ETag"), _field(answer.body, "ChecksumSHA256"))
 
     async def abort(self, key: str, upload_id: str) -> None:
@@ -118,11 +129,10 @@ class S3Multipart:
         except NoSuchUpload:
             return
 
-    async def put_object(self, key: str, data: bytes, metadata: Mapping[str, str]) -> Stored:
+    async def put_object(self, key: str, body: Body, metadata: Mapping[str, str]) -> Stored:
         """Store a small object in one request."""
-        checksum = _base64(hashlib.sha256(data).digest())
         headers = {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-        answer = await self._ask("PUT", key, {}, {**headers, "x-amz-checksum-sha256": checksum}, data)
+        answer = await self._ask("PUT", key, {}, {**headers, "x-amz-checksum-sha256": _base64(body.sha256)}, body)
         return Stored(answer.headers.get("ETag", ""), answer.headers.get("x-amz-checksum-sha256", ""))
 
     async def head(self, key: str) -> Stored | None:
@@ -143,7 +153,7 @@ class S3Multipart:
         key: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
-        data: bytes = b"",
+        body: Body = _NOTHING,
         accept: tuple[int, ...] = (200, 204),
     ) -> _Answer:
         retrying = AsyncRetrying(
@@ -152,7 +162,7 @@ class S3Multipart:
             wait=self._wait,
             reraise=True,
         )
-        return await retrying(self._ask_once, method, key, query, headers, data, accept)
+        return await retrying(self._ask_once, method, key, query, headers, body, accept)
 
     async def _ask_once(
         self,
@@ -160,19 +170,19 @@ class S3Multipart:
         key: str,
         query: Mapping[str, str],
         headers: Mapping[str, str],
-        data: bytes,
+        body: Body,
         accept: tuple[int, ...],
     ) -> _Answer:
         path = f"{self._prefix}/{key}"
-        request = Request(method, self._host, path, query, headers, hashlib.sha256(data).hexdigest())
+        request = Request(method, self._host, path, query, headers, body.sha256.hex())
         signed = signed_headers(request, self._credentials, self._region, self._clock())
         url = URL(f"{self._base}{encoded_path(path)}?{encoded_query(query)}".rstrip("?"), encoded=True)
         try:
             async with self._session.request(
-                method, url, headers=signed, data=data, timeout=self._timeout, allow_redirects=False
+                method, url, headers=signed, data=body.data, timeout=self._timeout, allow_redirects=False
             ) as response:
-                body = (await read_bounded(response, ANSWER_LIMIT)).decode("utf-8", errors="replace")
-                answer = _Answer(response.status, response.headers, body)
+                text = (await read_bounded(response, ANSWER_LIMIT)).decode("utf-8", errors="replace")
+                answer = _Answer(response.status, response.headers, text)
         except RefusedAddress as error:
             raise UploadRefused(str(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ResponseTooLarge) as error:

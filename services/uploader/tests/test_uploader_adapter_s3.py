@@ -6,9 +6,12 @@ import asyncio
 import hashlib
 import json
 import random
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
 import aiohttp
 import pytest
@@ -26,7 +29,7 @@ from services.uploader.adapters.object_store import (
     object_stores,
 )
 from services.uploader.adapters.s3 import S3ObjectStore
-from services.uploader.adapters.s3_multipart import ATTEMPTS, S3Multipart
+from services.uploader.adapters.s3_multipart import ATTEMPTS, Body, S3Multipart
 from services.uploader.adapters.sigv4 import Credentials, Request, signed_headers
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server, Seen
 
@@ -241,6 +244,71 @@ async def test_another_file_of_that_name_at_the_destination_is_not_taken_for_our
     assert server.objects[KEY].data == CONTENT
 
 
+async def test_parts_of_another_content_are_found_out(
+    server: S3Server, store: S3ObjectStore, source: ArtifactSource
+) -> None:
+    ledger = Ledger(crash_after=3)
+    with pytest.raises(Crash):
+        await store.upload(source, DESTINATION, on_progress=ledger)
+    number, etag, _ = ledger.last["parts"][0]
+    ledger.last["parts"][0] = [number, etag, "00" * 32]
+
+    with pytest.raises(UploadCorrupt, match="whose parts were sent") as corrupt:
+        await store.upload(source, DESTINATION, resume=ledger.last, on_progress=Ledger())
+    assert corrupt.value.restart
+    assert server.uploads == {}
+
+
+async def test_larger_parts_after_a_restart_leave_nothing_behind(
+    server: S3Server, session: aiohttp.ClientSession, store: S3ObjectStore, source: ArtifactSource
+) -> None:
+    ledger = Ledger(crash_after=3)
+    with pytest.raises(Crash):
+        await store.upload(source, DESTINATION, on_progress=ledger)
+    larger = S3ObjectStore(options(server, part_size=16 * PART), session, wait=wait_none())
+
+    await larger.upload(source, DESTINATION, resume=ledger.last, on_progress=Ledger())
+
+    assert server.objects[KEY].data == CONTENT
+    assert server.uploads == {}
+
+
+@pytest.mark.parametrize("tags", ["digests", "opaque"])
+async def test_a_store_without_checksums_is_verified_by_its_tags(
+    server: S3Server, store: S3ObjectStore, source: ArtifactSource, monkeypatch: pytest.MonkeyPatch, tags: str
+) -> None:
+    # given a store that knows no checksums, and whose tags of parts are or are not digests of their content
+    complete, upload_part = server._complete, server._upload_part
+
+    def damaged(key: str, query: dict[str, str], body: bytes) -> object:
+        upload = server.uploads[query["uploadId"]]
+        upload.parts[2] = upload.parts[2][::-1]
+        etag = hashlib.md5(upload.parts[2]).hexdigest().encode()
+        original = ElementTree.fromstring(body)
+        sent = (original[1].findtext("{*}ETag") or "").strip('"').encode()
+        for checksum in re.findall(rb"<ChecksumSHA256>[^<]*</ChecksumSHA256>", body):
+            body = body.replace(checksum, b"")
+        answer = complete(key, query, body.replace(sent, etag))
+        answer.body = re.sub(rb"<(\w+:)?ChecksumSHA256>[^<]*</(\w+:)?ChecksumSHA256>", b"", answer.body)
+        return answer
+
+    def opaque(request: Any, query: dict[str, str], body: bytes) -> Any:
+        answer = upload_part(request, query, body)
+        if tags == "opaque" and query["partNumber"] == "2":
+            answer.headers["ETag"] = '"' + "f" * 32 + '"'
+        return answer
+
+    monkeypatch.setattr(server, "_complete", damaged)
+    monkeypatch.setattr(server, "_upload_part", opaque)
+
+    # then damage is found where tags can tell, and tags that tell nothing are not taken for damage
+    if tags == "digests":
+        with pytest.raises(UploadCorrupt, match="another checksum"):
+            await store.upload(source, DESTINATION, on_progress=Ledger())
+    else:
+        assert (await store.upload(source, DESTINATION, on_progress=Ledger())).size == len(CONTENT)
+
+
 @pytest.mark.parametrize("change", ["source", "destination", "garbage"])
 async def test_a_state_that_does_not_fit_is_given_up(
     server: S3Server, store: S3ObjectStore, source: ArtifactSource, tmp_path: Path, change: str
@@ -344,7 +412,7 @@ async def test_a_part_damaged_in_the_store_is_found_at_completion(
     bucket = S3Multipart("archive", options(server), session, wait=wait_none())
     upload_id = await bucket.create("x", {})
 
-    part = await bucket.put_part("x", upload_id, 1, CONTENT[:PART])
+    part = await bucket.put_part("x", upload_id, 1, Body.of(CONTENT[:PART]))
     server.uploads[upload_id].parts[1] = b"damaged later"
     with pytest.raises(UploadRefused, match="InvalidPart"):
         await bucket.complete("x", upload_id, [part])
@@ -390,6 +458,7 @@ async def test_a_source_with_another_checksum_is_refused(
     with pytest.raises(UploadRefused, match="checksum it was recorded with"):
         await store.upload(ArtifactSource(source.storage, source.key, "0" * 64), DESTINATION, on_progress=Ledger())
     assert server.objects == {}
+    assert server.uploads == {}  # no parts are left behind to be paid for
 
 
 async def test_a_missing_source_is_refused(store: S3ObjectStore, source: ArtifactSource) -> None:
@@ -406,7 +475,7 @@ async def test_a_source_that_grows_meanwhile_is_corrupt(
 
     with pytest.raises(UploadCorrupt, match="changed"):
         await store.upload(source, DESTINATION, on_progress=grow)
-    assert server.objects == {}
+    assert server.objects == server.uploads == {}
 
 
 @pytest.mark.parametrize(
