@@ -75,10 +75,12 @@ class ChatFile:
         return cls(path_stem, ChatLogWriter(log_part, append=True), xml, kinds)
 
     def write(self, message: ChatMessage) -> None:
-        """Add one message to both files. Raises OSError."""
-        self._log.append(message)
-        self._xml.write(message)
+        """Add one message to both files. Raises OSError when they cannot grow; the message is kept for a later flush."""
         self._kinds[message.kind] += 1
+        try:
+            self._log.append(message)
+        finally:
+            self._xml.write(message)
 
     def flush(self) -> None:
         """Call at least every 500 ms: what is older than the last call survives a killed process. Raises OSError."""

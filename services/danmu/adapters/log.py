@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from services.danmu.adapters.messages import MAX_LINE_BYTES, ChatMessage, InvalidLine, decode_line, encode_line
+from services.danmu.adapters.messages import ChatMessage, InvalidLine, decode_line, encode_line
 
 MEMBER_MESSAGES: Final = 100
 MEMBER_MAX_BYTES: Final = 64 << 20
@@ -150,6 +150,3 @@ def recover_log(path: Path) -> int:
     if reader.whole_bytes < size:
         os.truncate(path, reader.whole_bytes)
     return size - reader.whole_bytes
-
-
-__all__ = ["MAX_LINE_BYTES", "MEMBER_MESSAGES", "ChatLogReader", "ChatLogWriter", "recover_log", "write_all"]

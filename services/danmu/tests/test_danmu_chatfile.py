@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -152,3 +154,27 @@ def test_a_crash_between_the_two_renames_is_resumed(tmp_path: Path) -> None:
 
     assert names(tmp_path) == {"show.chat.jsonl.gz", "show.xml"}
     assert (again.lines, again.bytes) == (result.lines, result.bytes)
+
+
+def test_both_files_have_everything_after_the_disk_was_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ChatFile.open(tmp_path / "show", START, HEAD)
+    real_write = os.write
+
+    def full(descriptor: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "write", full)
+    refused = 0
+    for number in range(150):
+        try:
+            file.write(chat(number))
+        except OSError:
+            refused += 1
+    monkeypatch.setattr(os, "write", real_write)
+    result = file.close()
+
+    expected = [f"line {number}" for number in range(150)]
+    assert refused == 51
+    assert result.lines == 150
+    assert [message.text for message in ChatLogReader(result.log_path)] == expected
+    assert [d.text for d in ElementTree.parse(result.xml_path).getroot().findall("d")] == expected
