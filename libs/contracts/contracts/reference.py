@@ -113,7 +113,7 @@ def _kept(spec: streams.StreamSpec) -> str:
         f"{spec.max_bytes // streams.MIB} MiB" if spec.max_bytes > 0 else "",
         f"{spec.max_msgs_per_subject} per subject" if spec.max_msgs_per_subject > 0 else "",
     ]
-    return f"{spec.storage}, {', '.join(limit for limit in limits if limit)}"
+    return ", ".join([spec.storage, *(limit for limit in limits if limit)])
 
 
 def _age(seconds: float) -> str:

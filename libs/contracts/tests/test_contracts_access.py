@@ -139,6 +139,13 @@ def test_the_rest_of_the_bus_is_closed_to_everybody(bus: Bus, subject: str) -> N
     assert bus.subscribers(subject) == set()
 
 
+def test_everybody_may_ask_how_the_bus_and_its_streams_are(bus: Bus) -> None:
+    everybody = {*SERVICES, access.PROVISIONER}
+    assert bus.publishers("$JS.API.INFO") == everybody
+    for spec in streams.STREAMS:
+        assert bus.publishers(f"$JS.API.STREAM.INFO.{spec.name}") == everybody
+
+
 def test_the_provisioning_job_writes_no_messages(bus: Bus, vocabulary: Registry) -> None:
     for cls in vocabulary.all():
         assert access.PROVISIONER not in bus.publishers(concrete(subjects.filter_of(cls)))
