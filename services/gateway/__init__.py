@@ -1,0 +1,1 @@
+"""The gateway: event store, read models, HTTP, SSE and WebSocket."""

@@ -1,0 +1,1 @@
+"""Passwords, tokens and keys: the cryptography of others behind small functions."""
