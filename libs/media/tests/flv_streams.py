@@ -15,6 +15,8 @@ from media.flv.tag import AUDIO, SCRIPT, VIDEO, FlvHeader, Junk, Tag
 FILE_HEADER = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
 SPS = bytes.fromhex("6742c01ed900a03db011000003000100000300 3c0f162e48".replace(" ", ""))
 OTHER_SPS = bytes.fromhex("6742c00dda0507e84000000300400000 0c a3c60a80".replace(" ", ""))
+# SPS with the same coding parameters and another num_units_in_tick in its VUI.
+HINTED_SPS = SPS[:-4] + bytes([SPS[-4] ^ 0x04]) + SPS[-3:]
 PPS = bytes.fromhex("68cb83cb20")
 
 

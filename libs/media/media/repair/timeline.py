@@ -25,8 +25,12 @@ class Timeline:
 
     def add_wall(self, received_at: float, output_ms: int) -> None:
         """Media that arrived at `received_at` (seconds) begins at `output_ms`."""
-        if self._walls and (received_at <= self._walls[-1] or output_ms - self._wall_outputs[-1] < _WALL_SPACING_MS):
-            return
+        if self._walls:
+            elapsed = round(1000 * (received_at - self._walls[-1]))
+            advanced = output_ms - self._wall_outputs[-1]
+            # Samples lie a second apart, closer only around a break, where the two clocks part.
+            if elapsed <= 0 or (advanced < _WALL_SPACING_MS and abs(elapsed - advanced) < _WALL_SPACING_MS):
+                return
         if len(self._walls) >= _MAX_POINTS:
             del self._walls[1::2], self._wall_outputs[1::2]
         self._walls.append(received_at)
