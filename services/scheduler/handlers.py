@@ -39,6 +39,8 @@ async def on_session_opened(event: SessionOpened, work: Work) -> None:
     at = await work.load(PROCESS, event.session_id)
     effective = await store.effective(work.connection, event.streamer_id)
     if effective is None:
+        # A check that was on its way when the streamer was stopped: undo what it found.
+        await work.send(CloseSession(streamer_id=event.streamer_id, reason=EndReason.STOPPED))
         return
     events = domain.decide_plan(at.state, event, effective, new_key())
     await work.append(at, events)

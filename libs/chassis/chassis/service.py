@@ -49,13 +49,16 @@ class Part(Protocol):
 class Service:
     """A service as ``app.py`` wires it. Nothing happens before :meth:`run` or :meth:`start`."""
 
-    def __init__(self, settings: ServiceSettings, handlers: Handlers, *, migrations: Path | None = None) -> None:
+    def __init__(
+        self, settings: ServiceSettings, handlers: Handlers, *, migrations: Path | None = None, direct_limit: int = 32
+    ) -> None:
         self.settings, self.handlers = settings, handlers
         self.name = settings.service
         self.resources = Resources()
         self.resources.provide(settings)
         self.health = Health(self.name, host=settings.health_host, port=settings.health_port)
         self._migrations = [migrate.CHASSIS, *([migrations] if migrations else [])]
+        self._direct_limit = direct_limit
         self._prepare: list[Callable[[], Awaitable[None]]] = []
         self._parts: list[Part] = []
         self._runners: list[LeaseRunner] = []
@@ -179,6 +182,7 @@ class Service:
             committed=self.committed,
             announce=self.bus.signal,
             policy=Policy(base_s=settings.retry_base_s, max_deliveries=settings.max_deliveries),
+            direct_limit=self._direct_limit,
         )
         self._add_checks()
 

@@ -76,10 +76,11 @@ class SessionOpened(Event, type="monitor.session.opened.v1", key="session_id"):
 
 
 class SessionSuspended(Event, type="monitor.session.suspended.v1", key="session_id"):
-    """The channel went offline; the session stays open for ``grace_s`` in case it comes back."""
+    """The channel went offline at ``suspended_at``; the session stays open for ``grace_s`` in case it comes back."""
 
     session_id: Id
     streamer_id: Id
+    suspended_at: str
     grace_s: float
 
 

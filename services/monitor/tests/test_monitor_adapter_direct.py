@@ -93,6 +93,23 @@ async def test_an_endless_flv_is_live_and_only_its_head_is_read(site: Site) -> N
     assert found.chat is None
 
 
+async def test_a_stream_that_pauses_after_its_header_is_live(site: Site) -> None:
+    released = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(FLV[:5])
+        await response.write(FLV[5:])
+        await released.wait()
+        return response
+
+    site.handler = handler
+
+    assert (await probe(site, "/app/room.flv", timeout=5.0)).live
+    released.set()
+
+
 async def test_a_flv_file_is_no_broadcast(site: Site) -> None:
     site.handler = answering(FLV + b"x" * 1000)
 

@@ -1,0 +1,78 @@
+"""What the monitor reacts to."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from chassis.handlers import Handlers
+from chassis.ids import new_key
+from chassis.work import Work
+from contracts.monitor import CheckChannel, CloseSession
+
+from services.monitor import domain, store
+from services.monitor.adapters.platform import Probe, ProbeError
+from services.monitor.domain import CHANNEL, SESSION, Observation
+from services.monitor.probing import Prober
+
+
+async def check_channel(command: CheckChannel, work: Work) -> None:
+    """Ask the platform, then append what changed. The transaction begins only after the answer."""
+    try:
+        probe = await work.resource(Prober).probe(command)
+    except ProbeError as error:
+        await _record_failure(command, work, error)
+        return
+    seen = _observation(command, probe)
+    channel = await work.load(CHANNEL, command.streamer_id)
+    open_id = await store.open_session(work.connection, command.streamer_id)
+    session = await work.load(SESSION, open_id or new_key())
+    events = domain.decide_session(
+        session.state,
+        seen,
+        filters=command.filters,
+        grace_s=command.offline_grace_s,
+        new_id=session.stream.removeprefix("session-"),
+    )
+    await work.append(channel, domain.decide_channel(channel.state, seen))
+    await work.append(session, events)
+    await store.follow(work.connection, events)
+
+
+async def close_session(command: CloseSession, work: Work) -> None:
+    """End the open session of a streamer, if there is one."""
+    open_id = await store.open_session(await work.begin(), command.streamer_id)
+    if open_id is None:
+        return
+    session = await work.load(SESSION, open_id)
+    events = domain.decide_close(session.state, command.reason)
+    await work.append(session, events)
+    await store.follow(work.connection, events)
+
+
+def handlers() -> Handlers:
+    """The registry of this service."""
+    registry = Handlers("monitor")
+    registry.direct(CheckChannel)(check_channel)
+    registry.command(CloseSession)(close_session)
+    return registry
+
+
+async def _record_failure(command: CheckChannel, work: Work, error: ProbeError) -> None:
+    channel = await work.load(CHANNEL, command.streamer_id)
+    await work.append(
+        channel, domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
+    )
+
+
+def _observation(command: CheckChannel, probe: Probe) -> Observation:
+    return Observation(
+        streamer_id=command.streamer_id,
+        live=probe.live,
+        at=datetime.now(UTC),
+        title=probe.title[:500],
+        category=probe.category[:200],
+        streamer_name=command.name or probe.streamer_name,
+        url=command.url,
+        platform=probe.platform,
+        chat=probe.chat,
+    )
