@@ -140,7 +140,7 @@ class ReplayFilter:
             return True
         last = self._window[-1]
         shift = self._shift(last, seen)
-        if shift is None:
+        if shift is None or (shift and not self._is_anchor(last)):
             return True
         known = {found for entry in self._window for found in entry.marks}
         ends = dict(zip(last.types, last.times, strict=True))  # the last time of each channel
@@ -161,6 +161,10 @@ class ReplayFilter:
         self.overlap_ms += max(0, wrapped(kept[0].timestamp - first))
         group.source_shift, group.tags = shift, kept
         return True
+
+    def _is_anchor(self, last: _Seen) -> bool:
+        """Nothing else in the window begins like this group; else equal bytes prove nothing without equal timestamps."""
+        return sum(entry.marks[0] == last.marks[0] for entry in self._window) == 1
 
     def _shift(self, last: _Seen, seen: _Seen) -> int | None:
         """How far the new clock lies ahead of the old one, from media that both connections carried; None without overlap."""

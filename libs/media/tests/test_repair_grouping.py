@@ -1,0 +1,66 @@
+"""Groups: GOPs, and bounded stretches where there are none."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from media.flv.tag import Tag
+from media.repair import RepairOptions
+from media.repair.grouping import Grouper
+
+from libs.media.tests import flv_streams as flv
+
+
+def grouped(tags: list[Tag], options: RepairOptions | None = None, chunk: int = 1000) -> list[list[Tag]]:
+    grouper = Grouper(options or RepairOptions())
+    groups = [g for at in range(0, len(tags), chunk) for g in grouper.process(tags[at : at + chunk], None)]
+    return [group.tags for group in groups + grouper.flush()]
+
+
+def test_a_group_begins_at_each_keyframe():
+    first, second, third = (flv.gop(n * 400, n) for n in range(3))
+    assert grouped([*first, *second, *third]) == [first, second, third]
+
+
+def test_what_comes_before_the_first_keyframe_is_a_group_of_its_own():
+    lead = flv.gop(0, 0)[1:]
+    assert grouped([*lead, *flv.gop(400, 1)]) == [lead, flv.gop(400, 1)]
+
+
+def test_audio_alone_is_grouped_by_time():
+    tags = [flv.audio(n * 100, n) for n in range(120)]
+    assert [len(group) for group in grouped(tags)] == [51, 51, 18]
+
+
+def test_a_group_is_bounded_in_tags_and_bytes():
+    tags = flv.gop(0, 1, frames=60)
+    by_tags = grouped(tags, RepairOptions(max_group_tags=7))
+    by_bytes = grouped(tags, RepairOptions(max_group_bytes=100))
+    for groups in (by_tags, by_bytes):
+        assert [tag for group in groups for tag in group] == tags
+    assert max(map(len, by_tags)) == 7
+    assert 100 <= max(sum(tag.size for tag in group) for group in by_bytes) <= 100 + 25
+
+
+@given(
+    st.integers(1, 60),
+    st.sampled_from([RepairOptions(), RepairOptions(max_group_tags=9), RepairOptions(max_group_bytes=333)]),
+)
+def test_groups_do_not_depend_on_chunks(chunk, options):
+    tags = [*[flv.audio(n * 90, n) for n in range(80)], *flv.gops(7200, range(4))]
+    assert grouped(tags, options, chunk) == grouped(tags, options)
+
+
+def test_the_first_group_of_a_connection_says_so_and_keeps_its_arrival_time():
+    grouper = Grouper(RepairOptions())
+    grouper.process(flv.gop(0, 1), 10.0)
+    grouper.begin_connection()
+    (first,) = grouper.flush()
+    (second,) = grouper.process([*flv.gop(400, 2), *flv.gop(800, 3)], 20.0)
+    (third,) = grouper.flush()
+    assert [(g.reconnected, g.received_at) for g in (first, second, third)] == [
+        (False, 10.0),
+        (True, 20.0),
+        (False, 20.0),
+    ]
+    assert grouper.is_empty
