@@ -185,7 +185,7 @@ async def test_after_a_crash_only_what_is_missing_is_sent(
     ledger = Ledger(crash_after)
     with pytest.raises(Crash):
         await store.upload(source, DESTINATION, on_progress=ledger)
-    known = len(ledger.last["parts"])
+    known = {str(number) for number, *_ in ledger.last["parts"]}
     server.seen.clear()
 
     # when another process goes on from the last state
@@ -195,9 +195,10 @@ async def test_after_a_crash_only_what_is_missing_is_sent(
     assert server.objects[KEY].data == CONTENT
     assert done.sha256 == DIGEST
     assert server.count("POST", "uploads") == 0
-    assert server.count("PUT", "partNumber") == 6 - known
+    sent = {seen.query["partNumber"] for seen in server.seen if "partNumber" in seen.query}
+    assert sent == {"1", "2", "3", "4", "5", "6"} - known
     assert server.uploads == {}
-    assert known == crash_after - 1
+    assert len(known) == crash_after - 1
 
 
 async def test_a_crash_between_completion_and_its_record(
