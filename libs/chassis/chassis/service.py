@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -31,7 +33,7 @@ from chassis.housekeeping import Housekeeping
 from chassis.leases import LeaseRunner, Run
 from chassis.maintenance import add_maintenance
 from chassis.relay import Relay
-from chassis.settings import ServiceSettings
+from chassis.settings import ServiceSettings, redacted
 from chassis.work import Resources, Work
 
 log = structlog.get_logger(__name__)
@@ -65,6 +67,7 @@ class Service:
         self._wakes: list[Callable[[], None]] = []
         self._stack = AsyncExitStack()
         self._ended = asyncio.Event()
+        self.ready: Callable[[int], None] = lambda _: None
         self._exit_code = 0
         self.pool: Pool
         self.bus: Bus
@@ -149,6 +152,7 @@ class Service:
         try:
             async with asyncio.timeout(120):
                 await self.start()
+            self.ready(self.health.port)
             await self._ended.wait()
         finally:
             await self.stop()
@@ -223,24 +227,51 @@ class Service:
 
 def main(build: Callable[[], Service]) -> None:
     """The whole of a service's ``__main__``: build, run, exit with its code."""
+    if "--help" in sys.argv[1:] or "-h" in sys.argv[1:]:
+        sys.stdout.write(_USAGE)
+        sys.exit(0)
+    if "--print-config" in sys.argv[1:]:
+        sys.stdout.write(json.dumps(redacted(build().settings), indent=2) + "\n")
+        sys.exit(0)
+    _run(build, ready=lambda _: None)
+
+
+def forked(build: Callable[[], Service], *, ready_fd: int) -> None:
+    """Run in a child that was forked after the imports; writes its health port to ``ready_fd`` once ready. Never returns."""
+    code = 1
+    try:
+        gc.freeze()
+        _run(build, ready=lambda port: _tell(ready_fd, port))
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+_USAGE = """Run one service of Aircheck until SIGTERM.
+
+Settings come from the environment with the service's prefix, e.g. MONITOR_DATABASE_DSN, MONITOR_NATS_URL; a name with _FILE
+appended names a file that holds the value. The service's README lists them.
+
+  --print-config   show the settings in force, secrets as stars, and end
+"""
+
+
+def _run(build: Callable[[], Service], *, ready: Callable[[int], None]) -> None:
     import uvloop
 
     async def serve() -> int:
         service = build()
         logs.configure(service.name, level=service.settings.log_level)
+        service.ready = ready
         return await service.run()
 
     sys.exit(uvloop.run(serve()))
 
 
-def forked(build: Callable[[], Service]) -> None:
-    """Like :func:`main`, in a child that was forked after the imports; never returns to the parent's code."""
-    code = 1
-    try:
-        gc.freeze()
-        main(build)
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 1
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+def _tell(descriptor: int, port: int) -> None:
+    os.write(descriptor, str(port).encode())
+    os.close(descriptor)

@@ -1,0 +1,180 @@
+"""The nine services as forked processes: imported once, pages shared, started again with back-off when one dies."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import importlib
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chassis.service import forked
+from chassis.settings import ServiceSettings
+from contracts.system import SERVICES
+
+from deploy.embedded.process import die_with_parent
+
+BACKOFF_CAP_S = 30.0
+STABLE_S = 60.0
+LOG_LIMIT = 16 << 20
+
+
+@dataclass
+class Child:
+    """One service process. ``health_port`` is known once it is ready."""
+
+    service: str
+    pid: int = 0
+    health_port: int = 0
+    failures: int = 0
+    started: float = 0.0
+    retry_at: float = 0.0
+    pipe: int = -1
+
+    @property
+    def ready(self) -> bool:
+        """Alive and past its start."""
+        return self.pid > 0 and self.health_port > 0
+
+
+def preload() -> None:
+    """Import everything the services need before any fork, and move it out of the collector's sight so that pages stay shared."""
+    for service in SERVICES:
+        importlib.import_module(f"services.{service}.app")
+    gc.collect()
+    gc.freeze()
+
+
+@dataclass
+class Children:
+    """Starts, watches and stops the services. Synchronous: it lives in a process without an event loop."""
+
+    settings: Callable[[str], Mapping[str, Any]]
+    logs: Path
+    verbose: bool = False
+    on_change: Callable[[str], None] = lambda _: None
+    children: dict[str, Child] = field(default_factory=dict)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def start(self) -> None:
+        """Fork all services."""
+        for service in SERVICES:
+            self.children[service] = Child(service)
+            self._fork(self.children[service])
+
+    def wait_until_ready(self, timeout_s: float) -> list[str]:
+        """Wait for every service; returns those that are not ready in time."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and not all(child.ready for child in self.children.values()):
+            self.watch(0.2)
+        return [child.service for child in self.children.values() if not child.ready]
+
+    def watch(self, timeout_s: float) -> None:
+        """One round: take note of what became ready or died, start again what is due."""
+        for key, _ in self._selector.select(timeout_s):
+            self._read(key.data)
+        self._reap()
+        for child in self.children.values():
+            if child.pid == 0 and child.retry_at and time.monotonic() >= child.retry_at:
+                self._fork(child)
+
+    def stop(self, timeout_s: float) -> list[str]:
+        """SIGTERM to all, wait, SIGKILL to what is left; returns the services that had to be killed."""
+        self._signal(signal.SIGTERM)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and any(child.pid for child in self.children.values()):
+            self._reap(restart=False)
+            time.sleep(0.02)
+        late = [child.service for child in self.children.values() if child.pid]
+        self._signal(signal.SIGKILL)
+        for child in self.children.values():
+            if child.pid:
+                os.waitpid(child.pid, 0)
+                child.pid = 0
+        return late
+
+    def rotate_logs(self) -> None:
+        """Keep one older file per service; the processes append, so truncating in place loses at most a few lines."""
+        for service in self.children:
+            path = self.logs / f"{service}.log"
+            if path.exists() and path.stat().st_size > LOG_LIMIT:
+                path.with_suffix(".log.1").write_bytes(path.read_bytes())
+                os.truncate(path, 0)
+
+    def _fork(self, child: Child) -> None:
+        reading, writing = os.pipe()
+        parent = os.getpid()
+        child.pid = os.fork()
+        if child.pid == 0:
+            os.close(reading)
+            self._become(child.service, parent, writing)
+        os.close(writing)
+        child.pipe, child.health_port, child.retry_at = reading, 0, 0.0
+        child.started = time.monotonic()
+        self._selector.register(reading, selectors.EVENT_READ, child)
+
+    def _become(self, service: str, parent: int, ready: int) -> None:
+        die_with_parent(parent, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        # Ctrl-C in a terminal goes to the supervisor alone, which stops the services in order.
+        os.setsid()
+        _rename(f"aircheck-{service}")
+        if not self.verbose:
+            self._redirect(service)
+        module = importlib.import_module(f"services.{service}.app")
+        settings: type[ServiceSettings] = getattr(
+            importlib.import_module(f"services.{service}.settings"), f"{service.title()}Settings"
+        )
+        forked(lambda: module.build(settings(**self.settings(service))), ready_fd=ready)
+
+    def _redirect(self, service: str) -> None:
+        descriptor = os.open(self.logs / f"{service}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        os.close(descriptor)
+
+    def _read(self, child: Child) -> None:
+        text = os.read(child.pipe, 64)
+        self._selector.unregister(child.pipe)
+        os.close(child.pipe)
+        child.pipe = -1
+        if text:
+            child.health_port = int(text)
+            self.on_change(f"{child.service} is ready")
+
+    def _reap(self, *, restart: bool = True) -> None:
+        for child in self.children.values():
+            if not child.pid:
+                continue
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid == 0:
+                continue
+            stable = time.monotonic() - child.started > STABLE_S
+            child.pid, child.health_port = 0, 0
+            child.failures = 1 if stable else child.failures + 1
+            if restart:
+                delay = min(0.25 * 2.0 ** (child.failures - 1), BACKOFF_CAP_S)
+                child.retry_at = time.monotonic() + delay
+                code = os.waitstatus_to_exitcode(status)
+                self.on_change(
+                    f"{child.service} ended with {code}; starting it again in {delay:g} s (log: {self.logs / child.service}.log)"
+                )
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self.children.values():
+            if child.pid:
+                os.kill(child.pid, number)
+
+
+def _rename(name: str) -> None:
+    # What ps and top show; PR_SET_NAME of prctl(2) takes 15 bytes.
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(15, name.encode()[:15], 0, 0, 0)

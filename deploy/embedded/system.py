@@ -1,0 +1,219 @@
+"""The whole of Aircheck on one machine: NATS, PostgreSQL and nine services below one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import nats
+from chassis import provision
+from chassis.bus import connection_options
+from contracts import access
+from contracts.system import SERVICES
+
+from deploy.embedded.children import Children, preload
+from deploy.embedded.folder_lock import FolderLock
+from deploy.embedded.keys import Keys, load_or_make
+from deploy.embedded.nats_config import NatsUser
+from deploy.embedded.nats_server import NatsServer
+from deploy.embedded.options import DEFAULT_PORT, Options
+from deploy.embedded.ports import free_port, port_is_free
+from deploy.embedded.postgres_server import PostgresServer
+from deploy.embedded.process import PortTakenError
+from deploy.embedded.provision import provision_database
+
+READY_S = 90.0
+STOP_S = 25.0
+Say = Callable[[str], None]
+
+
+class NotReady(RuntimeError):
+    """Some services did not start; the message names them and their logs."""
+
+
+class EmbeddedSystem:
+    """Start, watch, stop. :meth:`start` returns when everything answers; :meth:`run` blocks until SIGINT or SIGTERM."""
+
+    def __init__(self, options: Options, say: Say = lambda _: None) -> None:
+        self.options, self._say = options, say
+        self._prepare_folders()
+        self._lock = FolderLock(options.data)
+        self._lock.acquire()
+        self.keys: Keys = load_or_make(options.data)
+        self.nats = NatsServer(options.data / "nats", users=[*map(self._user, SERVICES), self._provisioner()])
+        self.postgres = PostgresServer(options.data / "postgres")
+        self.port = self._choose_port()
+        self.children = Children(self._settings, options.logs, verbose=options.verbose, on_change=say)
+        self._stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where the gateway answers."""
+        return f"http://{self.options.host}:{self.port}"
+
+    @property
+    def first_password(self) -> str | None:
+        """The password made for ``admin`` at the first start, as long as nobody has changed it."""
+        path = self.options.data / "admin-password"
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+    def start(self) -> None:
+        """Start engines, then services; raises NotReady, EngineError."""
+        try:
+            self._start_engines()
+            self.children.start()
+            late = self.children.wait_until_ready(READY_S)
+            if late:
+                raise NotReady(f"not ready after {READY_S:g} s: {', '.join(late)}; see {self.options.logs}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def watch(self, timeout_s: float = 0.5) -> None:
+        """One round of supervision."""
+        self.children.watch(timeout_s)
+        self._revive_engines()
+
+    def run(self) -> None:
+        """Watch until SIGINT or SIGTERM, then stop in order."""
+        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        rotated = time.monotonic()
+        try:
+            while not self._stopping:
+                self.watch()
+                if time.monotonic() - rotated > 60:
+                    self.children.rotate_logs()
+                    rotated = time.monotonic()
+        finally:
+            self.stop()
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def stop(self) -> None:
+        """Services first, engines after them."""
+        late = self.children.stop(STOP_S)
+        if late:
+            self._say(f"had to kill: {', '.join(late)}")
+        self.nats.stop()
+        self.postgres.stop()
+        self._lock.release()
+
+    def _start_engines(self) -> None:
+        preloading = _in_background(preload)
+        self.postgres.start()
+        self.nats.start()
+        preloading()
+        database = provision_database(self.postgres.admin_dsn, self.keys.postgres)
+        asyncio.run(self._provision(database))
+
+    async def _provision(self, database: object) -> None:
+        await asyncio.gather(database, self._provision_streams())  # type: ignore[call-overload]
+
+    async def _provision_streams(self) -> None:
+        password = self.keys.nats[access.PROVISIONER]
+        options = connection_options(self.nats.url, access.PROVISIONER, user=access.PROVISIONER, password=password)
+        client = await nats.connect(**options)
+        try:
+            await provision.provision(client.jetstream(timeout=10))
+        finally:
+            await client.close()
+
+    def _revive_engines(self) -> None:
+        for name, engine in (("PostgreSQL", self.postgres), ("NATS", self.nats)):
+            if not self._stopping and not engine.running:
+                self._say(f"{name} ended; starting it again")
+                engine.restart()
+
+    def _ask_to_stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _user(self, service: str) -> NatsUser:
+        allowed = access.permissions(service)
+        return NatsUser(service, self.keys.nats[service], list(allowed.publish), list(allowed.subscribe))
+
+    def _provisioner(self) -> NatsUser:
+        allowed = access.provisioner()
+        return NatsUser(
+            access.PROVISIONER, self.keys.nats[access.PROVISIONER], list(allowed.publish), list(allowed.subscribe)
+        )
+
+    def _settings(self, service: str) -> Mapping[str, Any]:
+        options = self.options
+        common: dict[str, object] = {
+            "database_dsn": self.postgres.dsn("aircheck", f"{service}", self.keys.postgres[service]),
+            "nats_url": self.nats.url,
+            "nats_user": service,
+            "nats_password": self.keys.nats[service],
+            "secret_key": self.keys.system_key,
+            "worker": f"{socket.gethostname()}-{service}-{os.getpid()}",
+            "data_dir": options.data / "files",
+            "allow_private_sources": options.allow_private_sources,
+        }
+        return {**common, **self._of(service), **options.settings.get(service, {})}
+
+    def _of(self, service: str) -> Mapping[str, Any]:
+        recordings = self.options.recordings.as_uri()
+        if service == "gateway":
+            return {
+                "host": self.options.host,
+                "port": self.port,
+                "admin_password": self.options.admin_password,
+                "admin_password_file": self.options.data / "admin-password",
+            }
+        return {"storage_uri": recordings} if service in ("downloader", "danmu", "pipeline") else {}
+
+    def _prepare_folders(self) -> None:
+        for folder in (self.options.data, self.options.logs, self.options.data / "files"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.options.recordings.mkdir(parents=True, exist_ok=True)
+
+    def _choose_port(self) -> int:
+        if self.options.port:
+            if not port_is_free(self.options.port):
+                raise PortTakenError("gateway", self.options.port)
+            return self.options.port
+        remembered = self.options.data / "gateway-port.json"
+        before = [json.loads(remembered.read_text())] if remembered.exists() else []
+        preferred = [] if self.options.port == 0 else [*before, DEFAULT_PORT]
+        port = next((one for one in preferred if port_is_free(one)), None) or free_port()
+        remembered.write_text(json.dumps(port))
+        return port
+
+
+def _in_background(work: Callable[[], None]) -> Callable[[], None]:
+    """Run something in a thread while the engines start; the result waits for it. Forking waits too, so no thread is left by then."""
+    from threading import Thread
+
+    failure: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failure.append(error)
+
+    thread = Thread(target=guarded, name="preload")
+    thread.start()
+
+    def wait() -> None:
+        thread.join()
+        if failure:
+            raise failure[0]
+
+    return wait
+
+
+def describe(system: EmbeddedSystem) -> dict[str, str]:
+    """What a person wants to know after the start."""
+    return {
+        "gateway": system.url,
+        "recordings": str(system.options.recordings),
+        "data": str(system.options.data),
+        "logs": str(system.options.logs),
+    }
