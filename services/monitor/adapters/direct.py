@@ -22,8 +22,10 @@ from services.monitor.adapters.platform import (
 )
 from services.monitor.adapters.registry import AdapterOptions, adapter
 
-HEAD_BYTES = 256 * 1024
-"""As much as is ever read: enough for a playlist with a long window, a moment of a stream."""
+PLAYLIST_BYTES = 4 * 1024 * 1024
+"""As much as is ever read: the playlist of a broadcast that lasted for days. Of anything else only the beginning is."""
+
+SIGNATURE_BYTES = 16
 
 FLV_SIGNATURE = b"FLV\x01"
 ENDLESS = 1 << 40
@@ -73,8 +75,8 @@ class DirectAdapter:
             return _answer(channel, None)
         if head.body.startswith(FLV_SIGNATURE):
             return _answer(channel, None if head.finite else Source(url=channel.url, protocol="flv", container="flv"))
-        text = head.body.decode("utf-8", errors="replace").lstrip("\ufeff")
-        if text.startswith("#EXTM3U"):
+        if _is_playlist(head.body):
+            text = head.body.decode("utf-8", errors="replace")
             return _answer(channel, _playlist_source(channel.url, text))
         if head.content_type in _HLS_TYPES or not self._sniff:
             raise ProbeFailed("the address answers, but neither with an FLV stream nor with an HLS playlist")
@@ -86,7 +88,7 @@ class DirectAdapter:
         try:
             # A file server answers a range with 206 and a live server, which has no ranges, with 200: this tells them apart.
             async with session.get(
-                url, timeout=self._timeout, headers={"Range": f"bytes=0-{HEAD_BYTES - 1}"}
+                url, timeout=self._timeout, headers={"Range": f"bytes=0-{PLAYLIST_BYTES - 1}"}
             ) as response:
                 if not _is_there(response):
                     return None
@@ -134,13 +136,22 @@ def _is_there(response: aiohttp.ClientResponse) -> bool:
 
 async def _read_head(response: aiohttp.ClientResponse) -> Head:
     body = bytearray()
-    while len(body) < HEAD_BYTES:
-        piece = await response.content.read(HEAD_BYTES - len(body))
+    while len(body) < PLAYLIST_BYTES:
+        piece = await response.content.read(PLAYLIST_BYTES - len(body))
         body += piece
-        if not piece or (body.startswith(FLV_SIGNATURE) and len(body) >= 9):
-            break
-    finite = response.status == 206 or (response.content_length is not None and response.content_length < ENDLESS)
-    return Head(bytes(body), response.content_type, finite)
+        if not piece or (len(body) >= SIGNATURE_BYTES and not _is_playlist(body)) or body.startswith(FLV_SIGNATURE):
+            return Head(bytes(body), response.content_type, _is_finite(response))
+    raise ProbeFailed(f"the playlist is larger than {PLAYLIST_BYTES} bytes")
+
+
+def _is_playlist(body: bytes | bytearray) -> bool:
+    return body.removeprefix(b"\xef\xbb\xbf").startswith(b"#EXTM3U")
+
+
+def _is_finite(response: aiohttp.ClientResponse) -> bool:
+    if response.status == 206:
+        return not response.headers.get("Content-Range", "").endswith("/*")
+    return response.content_length is not None and response.content_length < ENDLESS
 
 
 def _playlist_source(url: str, playlist: str) -> Source | None:

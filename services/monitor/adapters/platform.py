@@ -57,7 +57,11 @@ class ProbeFailed(ProbeError):
 
 @dataclass(frozen=True, slots=True)
 class ChannelRef:
-    """One channel to ask about; `quality` is "best", "worst" or a platform's own name or number for it."""
+    """One channel to ask about; `quality` is "best", "worst" or a platform's own name or number for it.
+
+    `cookies` are those of a login. The session carries them already (see `PlatformAdapter.cookie_domains`); they are here
+    for adapters whose library opens its own connections.
+    """
 
     url: str
     quality: str = "best"

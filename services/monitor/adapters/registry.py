@@ -1,4 +1,10 @@
-"""Which adapter answers for which address: the built-in ones and those of installed packages, in one order."""
+"""Which adapter answers for which address: the built-in ones and those of installed packages, in one order.
+
+A package of your own adds a platform with a class that `@adapter(order=…)` decorates and two lines of its metadata:
+
+    [project.entry-points."aircheck.platforms"]
+    mine = "my_package.my_module:MyAdapter"
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from chassis.egress import EgressPolicy, open_session
 
-from services.monitor.adapters.direct import HEAD_BYTES, DirectAdapter
+from services.monitor.adapters.direct import PLAYLIST_BYTES, DirectAdapter
 from services.monitor.adapters.platform import (
     ChannelNotFound,
     ChannelRef,
@@ -116,17 +116,19 @@ async def test_a_flv_file_is_no_broadcast(site: Site) -> None:
     assert not (await probe(site, "/video.flv")).live
 
 
-async def test_a_flv_file_of_a_server_with_ranges_is_no_broadcast(site: Site) -> None:
+@pytest.mark.parametrize(("content_range", "live"), [("bytes 0-12/5000", False), ("", False), ("bytes 0-12/*", True)])
+async def test_ranges_tell_files_from_broadcasts(site: Site, content_range: str, live: bool) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        assert request.headers["Range"] == f"bytes=0-{HEAD_BYTES - 1}"
-        response = web.StreamResponse(status=206)
+        assert request.headers["Range"] == f"bytes=0-{PLAYLIST_BYTES - 1}"
+        headers = {"Content-Range": content_range} if content_range else {}
+        response = web.StreamResponse(status=206, headers=headers)
         await response.prepare(request)
         await response.write(FLV)
         return response
 
     site.handler = handler
 
-    assert not (await probe(site, "/video.flv")).live
+    assert (await probe(site, "/video.flv")).live is live
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,19 @@ async def test_a_playlist_with_an_end_is_offline(site: Site, ending: str) -> Non
 
     assert not found.live
     assert found.sources == ()
+
+
+async def test_the_end_of_a_long_playlist_is_found(site: Site) -> None:
+    site.handler = answering(MEDIA + "#EXTINF:4,\nsegment.ts\n" * 40_000 + "#EXT-X-ENDLIST\n")
+
+    assert not (await probe(site, "/live/index.m3u8")).live
+
+
+async def test_an_endless_playlist_is_cut_off(site: Site) -> None:
+    site.handler = endless(MEDIA.encode(), site)
+
+    with pytest.raises(ProbeFailed, match="larger than"):
+        await probe(site, "/live/index.m3u8")
 
 
 async def test_nothing_published_is_offline(site: Site) -> None:
