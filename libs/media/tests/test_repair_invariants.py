@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,8 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from media.flv.recorder import Limits, SegmentCompleted
+from media.flv.recover import recover
 from media.flv.tag import AUDIO, VIDEO, Tag
 from media.repair import RepairKind, RepairOptions
 
@@ -210,6 +213,58 @@ def test_each_channel_keeps_its_order(source):
         for content in repaired(plain).contents:
             for tag in flv.media(content):
                 assert tag.type != channel or bytes(tag.payload) in rest
+
+
+@settings(max_examples=150)
+@given(connections(), st.sampled_from([Limits(max_duration_ms=700), Limits(max_bytes=6500), Limits(1500, 9000)]))
+def test_limits_keep_every_promise(source, limits):
+    plain = without_junk(source)
+    recording = repaired(plain, limits=limits)
+    for content, event in zip(recording.contents, recording.of(SegmentCompleted), strict=True):
+        times = [tag.timestamp for tag in flv.media(content)]
+        assert times[0] == 0
+        assert all(0 <= after - before <= JUMP for before, after in pairwise(times))
+        assert (event.bytes, event.duration_ms) == (len(content), times[-1])
+        assert event.keyframes == sum(tag.is_keyframe for tag in flv.media(content))
+    # Files follow each other on the timeline, without overlap
+    ends = [(event.start_ms, event.start_ms + event.duration_ms) for event in recording.of(SegmentCompleted)]
+    assert all(end <= start for (_, end), (start, _) in pairwise(ends))
+    # And what is written is what is written without limits, but for shards between two changes of parameters
+    unlimited = [bytes(tag.payload) for content in repaired(plain).contents for tag in flv.media(content)]
+    written = [bytes(tag.payload) for content in recording.contents for tag in flv.media(content)]
+    assert written == unlimited
+
+
+@settings(max_examples=100)
+@given(connections())
+def test_by_content_alone_every_promise_holds_too(source):
+    options = RepairOptions(replay="content")
+    for content in repaired(source, options=options).contents:
+        times = [tag.timestamp for tag in flv.media(content)]
+        assert times[0] == 0
+        assert all(0 <= after - before <= JUMP for before, after in pairwise(times))
+        assert flv.record(content, options=options).contents == [content]
+
+
+@settings(max_examples=150)
+@given(connections(), st.data())
+def test_a_recording_killed_anywhere_leaves_files_that_recover_to_what_was_written(source, data):
+    # Given a recording that stops dead somewhere, small writes included
+    whole = as_bytes([item for items in source for item in items])
+    recording = flv.Recording(buffer_size=data.draw(st.sampled_from([1, 300, 4096])))
+    recording.feed(whole[: data.draw(st.integers(0, len(whole)))])
+    for file in recording.files.values():
+        # When its file is recovered
+        left = io.BytesIO(file.content or file.getvalue())
+        if not left.getvalue():
+            continue
+        recovered = recover(left)
+        # Then it is a file like any other: repairing it finds nothing to do, if there is enough of it
+        again = flv.record(left.getvalue())
+        assert again.repairs == []
+        assert recovered.bytes == len(left.getvalue())
+        if len(flv.media(left.getvalue())) >= 10:
+            assert flv.media(again.contents[0]) == flv.media(left.getvalue())
 
 
 @pytest.mark.parametrize("shift", [0, 2**32 - 200])

@@ -16,6 +16,7 @@ from media.flv.errors import AmfError
 ON_METADATA: Final = "onMetaData"
 DEFAULT_ROOM: Final = 6300  # entries: 3.3 hours at one per 1.9 s, and any length at wider spacing
 MIN_SPACING_MS: Final = 1900
+ENTRY_SIZE: Final = 18  # bytes of a time and a position
 _OWN_FIELDS: Final = frozenset(
     {"duration", "filesize", "hasKeyframes", "canSeekToEnd", "lasttimestamp", "lastkeyframetimestamp", "keyframes"}
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from media.flv.amf0 import AmfValue
-from media.flv.metadata import DEFAULT_ROOM, MIN_SPACING_MS
+from media.flv.metadata import DEFAULT_ROOM, ENTRY_SIZE, MIN_SPACING_MS
 from media.flv.parser import Buffer, FlvParser
 from media.flv.segment_file import SegmentFile
 from media.flv.tag import VIDEO, Tag
@@ -18,6 +18,7 @@ from media.repair.model import Repair, RepairKind, RepairLog, RepairOptions
 from media.repair.timeline import Timeline
 
 _SMALLEST_ROOM: Final = 64
+_INDEX_SHARE: Final = 64  # at most this fraction of a file is its index
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,11 +245,13 @@ class FlvRecorder:
         self._events.append(SegmentOpened(index, start_ms))
 
     def _room(self) -> int:
-        """Index entries to reserve: enough for the hard cap of a limited file, else for hours."""
-        longest = self._limits.max_duration_ms
-        if longest is None:
-            return DEFAULT_ROOM
-        return min(DEFAULT_ROOM, max(_SMALLEST_ROOM, 2 * longest // MIN_SPACING_MS + 1))
+        """Index entries to reserve: enough for hours, or for the hard cap of a limited file, and a small part of a small file."""
+        room = DEFAULT_ROOM
+        if self._limits.max_duration_ms is not None:
+            room = min(room, 2 * self._limits.max_duration_ms // MIN_SPACING_MS + 1)
+        if self._limits.max_bytes is not None:
+            room = min(room, self._limits.max_bytes // (_INDEX_SHARE * ENTRY_SIZE))
+        return max(_SMALLEST_ROOM, room)
 
     def _close(self, reason: SplitReason, detail: str = "") -> None:
         file, self._file = self._file, None

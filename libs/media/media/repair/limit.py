@@ -108,7 +108,9 @@ def _size(tags: Sequence[Tag]) -> int:
 
 def _sections(tags: Sequence[Tag]) -> Iterator[tuple[int, int]]:
     """The ranges that begin at a keyframe, and what stands before the first one."""
+    if not tags:
+        return
     starts = [index for index, tag in enumerate(tags) if tag.kind == KEYFRAME]
-    if tags and (not starts or starts[0]):
+    if not starts or starts[0]:
         starts.insert(0, 0)
     yield from zip(starts, [*starts[1:], len(tags)], strict=True)
