@@ -46,12 +46,12 @@ def change_between(old: Layout, new: Layout, after_discontinuity: bool) -> Chang
 
 def merged(old: Layout, new: Layout) -> Layout:
     """What is known of a file after one more segment."""
-    known = [a if a is not None else b for a, b in zip(old.structure, new.structure, strict=False)]
+    known = tuple(a if a is not None else b for a, b in zip(old.structure, new.structure, strict=False))
     return Layout(
         old.video or new.video,
         old.audio or new.audio,
         old.picture or new.picture,
-        tuple(known) if old.structure else new.structure,
+        known or old.structure or new.structure,
     )
 
 

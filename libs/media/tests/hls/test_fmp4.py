@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media.fmp4 import (
+    InitTracks,
     Mp4Error,
     boxes,
     duration_patch,
@@ -58,6 +59,34 @@ def test_scan_agrees_with_a_real_demuxer(mp4_source: Source) -> None:
     assert span.start / span.track.timescale == pytest.approx(min(seconds), abs=0.001)
 
 
+def test_a_segment_that_begins_between_key_frames_is_seen(mp4_source: Source) -> None:
+    data = segment(mp4_source, 1)
+    at = data.index(b"\x02\x00\x00\x00", data.index(b"trun"))  # first_sample_flags: depends on no other
+    between = data[:at] + b"\x01\x01\x00\x00" + data[at + 4 :]
+
+    span = scan_fragments(between, parse_init(init_of(mp4_source))).video
+
+    assert span is not None
+    assert not span.starts_with_sync
+
+
+def test_picture_and_sound_keep_their_distance_in_every_file(mp4_source: Source) -> None:
+    tracks = parse_init(init_of(mp4_source))
+    output = record(mp4_source.items(), cut_before={1, 2, 3})
+
+    for index, file in output.files.items():
+        source = _begins(segment(mp4_source, index), tracks)
+        written = _begins(file.kept, tracks)
+        assert min(written.values()) == 0
+        for track_id, begin in written.items():
+            assert begin == pytest.approx(source[track_id] - min(source.values()), abs=0.001)
+
+
+def _begins(data: bytes, tracks: InitTracks) -> dict[int, float]:
+    """Where each track begins, in seconds."""
+    return {key: span.start / span.track.timescale for key, span in scan_fragments(data, tracks).spans.items()}
+
+
 def test_fragments_are_parts_that_join_again(mp4_source: Source) -> None:
     items = mp4_source.items()
     parts: list[StreamItem] = list(inits(items))
@@ -91,8 +120,7 @@ def test_absolute_data_offsets_move_along(mp4_source: Source, tmp_path: Path) ->
 def test_a_file_says_how_long_it_is(mp4_source: Source) -> None:
     data = record(mp4_source.items()).files[0].kept
 
-    at = data.index(b"mehd") + 8
-    assert int.from_bytes(data[at : at + 8]) * 1000 // parse_init(data).timescale == 8000
+    assert _written_duration_ms(data) == 8000
 
 
 def test_the_duration_box_is_added_once(mp4_source: Source) -> None:
@@ -193,6 +221,7 @@ def test_a_torn_file_plays_and_says_how_long_it_is(mp4_source: Source) -> None:
         decoded = decode(kept)
         assert recovered.duration_ms == pytest.approx(decoded.duration * 1000, abs=1)
         assert decoded.container_duration == pytest.approx(decoded.duration, abs=0.1)
+        assert _written_duration_ms(kept) == recovered.duration_ms
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, 900])
@@ -202,6 +231,11 @@ def test_nothing_is_left_of_a_file_without_a_whole_fragment(mp4_source: Source, 
 
     assert recover_mp4(file).bytes == 0
     assert file.getvalue() == b""
+
+
+def _written_duration_ms(data: bytes) -> int:
+    at = data.index(b"mehd") + 8
+    return int.from_bytes(data[at : at + 8]) * 1000 // parse_init(data).timescale
 
 
 def _fragments(data: bytes) -> list[bytes]:

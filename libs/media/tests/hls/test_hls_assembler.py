@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 
 from hypothesis import given, settings
@@ -160,6 +161,20 @@ def test_retained_inits_are_bounded_but_never_one_that_is_awaited() -> None:
         ]
     assembler.init_completed(INIT, b"", 0.0)
     assert sum(assembler.needs_init(each) is None for each in tasks) == 1
+
+
+def test_what_came_out_is_not_kept() -> None:
+    assembler = Assembler()
+    tracemalloc.start()
+    try:
+        for order in range(50):
+            assembler.plan([task(order)], 0.0)
+            assembler.completed(task(order), bytes(1_000_000), 0.0)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 5_000_000
 
 
 @settings(max_examples=200, deadline=None)

@@ -73,6 +73,24 @@ def test_a_rotated_token_is_the_same_segment_and_serves_retries() -> None:
     assert planner.refreshed(first).order == first.order
 
 
+def test_a_retry_never_takes_the_url_of_another_numbering() -> None:
+    planner = HlsPlanner()
+    old = tasks(planner.update(window(0, 3, name="before-"), URL, 0.0))[0]
+    planner.update(window(0, 3, name="after-"), URL, 2.0)
+
+    assert planner.refreshed(old) == old
+
+
+def test_tokens_in_the_path_are_no_part_of_the_identity() -> None:
+    def signed(first: int, token: str) -> str:
+        return playlist(first, [f"hdntl=exp={token}~hmac=ab/{number}/media.ts" for number in range(first, first + 3)])
+
+    planner = HlsPlanner()
+    planner.update(signed(5, "1"), URL, 0.0)
+
+    assert sequences(planner.update(signed(6, "2"), URL, 2.0)) == [8]
+
+
 @pytest.mark.parametrize(
     "rotated",
     [

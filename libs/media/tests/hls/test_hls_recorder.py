@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from media.fmp4 import parse_init
@@ -11,6 +12,7 @@ from media.hls import (
     GapReason,
     HlsRecorder,
     Init,
+    InitSection,
     Limits,
     Media,
     MissingMedia,
@@ -19,7 +21,7 @@ from media.hls import (
     StreamItem,
 )
 
-from .streams import Source, decode, inits, media, record
+from .streams import KeptFile, Source, decode, inits, media, record
 
 
 @pytest.mark.parametrize("source", ["ts_source", "mp4_source"])
@@ -175,6 +177,87 @@ def test_a_segment_without_key_frame_does_not_begin_a_file(ts_source: Source) ->
     assert [event.split_reason for event in output.completed] == [SplitReason.CUT, SplitReason.END]
     assert output.completed[0].duration_ms == pytest.approx(4000, abs=5)
     assert decode(output.files[1].kept).first_is_key
+
+
+def test_a_limit_waits_for_a_key_frame(ts_source: Source) -> None:
+    items = media(ts_source.items())
+    parts = _split_at_pictures(items[1])
+
+    output = record([items[0], *parts, items[2], items[3]], Limits(max_duration_ms=3500))
+
+    assert output.completed[0].duration_ms == pytest.approx(4000, abs=5)
+
+
+def test_a_limit_forgives_rounded_frames(ts_source: Source) -> None:
+    output = record(ts_source.items(), Limits(max_duration_ms=3950))
+
+    assert [event.duration_ms for event in output.completed] == [4000, 4000]
+
+
+def test_a_gap_between_two_files_counts_on_the_timeline(ts_source: Source) -> None:
+    items = ts_source.items()
+
+    output = record([*items, MissingMedia(4, 6, 6000, GapReason.SLID_OUT), Discontinuity(), *items])
+
+    assert [event.start_ms for event in output.opened] == [0, 14_000]
+    assert output.completed[0].gaps == (Gap(8000, 6000, GapReason.SLID_OUT),)
+
+
+def test_a_limit_after_a_gap_keeps_the_timeline(ts_source: Source) -> None:
+    first, _, third, fourth = media(ts_source.items())
+
+    output = record([first, MissingMedia(1, 1, 2100, GapReason.FAILED), third, fourth], Limits(max_duration_ms=2000))
+
+    # The gap was estimated with 2.1 s; the timestamps know better.
+    assert [event.start_ms for event in output.opened] == [0, 4000, 6000]
+
+
+def test_an_announced_jump_splits_where_a_silent_one_is_a_gap(ts_source: Source) -> None:
+    first, _, _, fourth = media(ts_source.items())
+
+    assert len(record([first, fourth]).completed) == 1
+    assert len(record([first, Discontinuity(), fourth]).completed) == 2
+
+
+def test_one_damaged_timestamp_does_not_stretch_the_recording(ts_source: Source) -> None:
+    items = media(ts_source.items())
+    data = bytearray(items[1].data)
+    picture = [at for at in range(0, len(data), 188) if data[at + 1 : at + 3] == b"\x41\x00"][10]
+    header = data.index(b"\x00\x00\x01\xe0", picture) + 9
+    data[header] |= 0x08  # bit 32 of the timestamp: more than thirteen hours
+    items[1] = replace(items[1], data=bytes(data))
+
+    output = record(list(items))
+
+    assert sum(event.duration_ms for event in output.completed) < 20_000
+
+
+def test_transport_streams_take_their_tables_from_an_init(ts_source: Source) -> None:
+    items = media(ts_source.items())
+    tables = items[0].data[: 3 * 188]
+    section = InitSection("https://x.example/tables.ts")
+
+    output = record([Init(section, tables), *(replace(item, data=_without_tables(item.data)) for item in items)])
+
+    assert output.files[0].kept[: 2 * 188] == tables[188:]
+    assert decode(output.files[0].kept).video_frames == 200
+
+
+@pytest.mark.parametrize("source", ["ts_source", "mp4_source"])
+def test_an_unbuffered_file_may_take_less_than_it_was_given(source: str, request: pytest.FixtureRequest) -> None:
+    items = request.getfixturevalue(source).items()
+
+    class Narrow(KeptFile):
+        def write(self, data: Any) -> int:
+            return super().write(bytes(data[:1000]))
+
+    narrow = Narrow()
+    recorder = HlsRecorder(lambda index, extension: narrow)
+    for item in items:
+        recorder.write(item)
+    recorder.finish()
+
+    assert narrow.kept == record(items).files[0].kept
 
 
 def test_a_limit_is_enforced_at_twice_its_value_without_key_frames(ts_source: Source) -> None:

@@ -51,6 +51,12 @@ def test_a_key_frame_is_seen_without_the_random_access_indicator(source: str, re
     assert scan_ts(bytes(data)).starts_with_keyframe
 
 
+def test_the_indicator_alone_marks_a_key_frame(ts_source: Source) -> None:
+    data = segment(ts_source).replace(b"\x00\x00\x01\x65", b"\x00\x00\x01\x41")  # an open group: no IDR picture
+
+    assert scan_ts(data).starts_with_keyframe
+
+
 def test_a_segment_that_begins_between_key_frames_is_seen(ts_source: Source) -> None:
     data = segment(ts_source)
     known = scan_ts(data).program
@@ -153,6 +159,18 @@ def test_a_torn_file_plays_up_to_its_last_whole_packet(ts_source: Source) -> Non
             times = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
         # The torn end of a group of pictures lacks some of those in between: their mean distance is an estimate.
         assert recovered.duration_ms == pytest.approx((max(times) - min(times) + 3600) / 90, abs=5)
+
+
+def test_more_than_half_a_round_of_the_clock_is_measured(
+    ts_source: Source, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    fifteen_hours = 54_000
+    late = make_stream(tmp_path_factory.mktemp("late"), "-output_ts_offset", str(fifteen_hours), seconds=2)
+    content = segment(ts_source) * 80 + segment(late) * 80  # more than the part of both ends that is read
+
+    recovered = recover_ts(io.BytesIO(content))
+
+    assert recovered.duration_ms == pytest.approx((fifteen_hours + 2) * 1000, abs=200)
 
 
 @pytest.mark.parametrize("content", [b"", b"x" * 100, bytes(188 * 5)])
