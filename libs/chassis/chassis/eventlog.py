@@ -23,6 +23,7 @@ from chassis.database import Connection
 from chassis.errors import Conflict, LeaseLost, MessageTooLarge
 from chassis.ids import new_id
 from chassis.sql import beside
+from chassis.telemetry import child_of
 
 QUERIES = beside(__file__, "eventlog.sql")
 MAX_BODY = 512 * 1024
@@ -86,6 +87,15 @@ async def read(connection: Connection, *, stream: str = "", after: int = 0, limi
         )
         for row in rows
     ]
+
+
+async def story_of(connection: Connection, stream: str) -> Metadata | None:
+    """Metadata for what long work appends to a stream: the story its first event belongs to. ``None`` for an unknown stream."""
+    row = await connection.fetchrow(QUERIES["first_of_stream"], stream)
+    if row is None:
+        return None
+    first = Metadata.from_dict(json.loads(row["meta"]))
+    return Metadata(first.correlation_id, row["event_id"], child_of(first.traceparent), first.tracestate, first.actor)
 
 
 async def append(

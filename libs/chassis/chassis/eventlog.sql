@@ -5,6 +5,9 @@ select type, data::text as data from events where stream = $1 order by version
 select position, stream, version, event_id, type, data::text as data, meta::text as meta, recorded_at
 from events where position > $2 and ($1 = '' or stream = $1) order by position limit $3
 
+-- name: first_of_stream
+select event_id, meta::text as meta from events where stream = $1 and version = 1
+
 -- name: append
 with fence as materialized (
   -- for share: a claim by another replica waits for this append, or this append sees the claim.

@@ -12,8 +12,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -26,7 +26,7 @@ from chassis.broker import Broker, consumers_of
 from chassis.bus import Bus
 from chassis.database import Pool, open_pool
 from chassis.dispatcher import Dispatcher, Policy
-from chassis.eventlog import QUERIES
+from chassis.eventlog import QUERIES, Fence
 from chassis.handlers import Handlers
 from chassis.health import Health
 from chassis.housekeeping import Housekeeping
@@ -96,6 +96,19 @@ class Service:
     def work(self, metadata: Metadata | None = None) -> Work:
         """A unit of work that no message started: the scheduler's timers, a runner's progress."""
         return Work(self.name, metadata or telemetry.new_metadata(), self.resources, self.pool)
+
+    @asynccontextmanager
+    async def unit(self, metadata: Metadata | None = None, *, fence: Fence | None = None) -> AsyncIterator[Work]:
+        """A unit of work that commits when the block ends and undoes everything when it raises; wakes the relay after the commit."""
+        work = self.work(metadata)
+        work.fence = fence
+        try:
+            yield work
+            await work.commit()
+        except BaseException:
+            await work.rollback()
+            raise
+        self.committed()
 
     def committed(self) -> None:
         """Something was committed: wake the relay and whoever waits for offered work."""

@@ -1,0 +1,99 @@
+"""Uploads through the real service: command in, verified file out."""
+
+import asyncio
+import hashlib
+from pathlib import Path
+
+import nats
+import pytest
+from chassis import provision
+from contracts.uploader import CancelUpload, StartUpload, UploadCompleted, UploadFailed
+from contracts.values import Artifact
+
+from services.uploader.app import build
+from services.uploader.settings import UploaderSettings
+
+pytestmark = pytest.mark.engines
+
+
+@pytest.fixture
+async def rig(nats_url, postgres_dsn, tmp_path):
+    client = await nats.connect(nats_url)
+    await provision.provision(client.jetstream())
+    events = asyncio.Queue()
+
+    async def take(message):
+        await events.put(message)
+
+    await client.subscribe("evt.uploader.upload.>", cb=take)
+    service = build(
+        UploaderSettings(
+            database_dsn=postgres_dsn,
+            nats_url=nats_url,
+            roots=((tmp_path / "bucket").as_uri(),),
+            retry_base_upload_s=0.1,
+        )
+    )
+    await service.start()
+    yield service, events, tmp_path
+    await service.stop()
+    await client.close()
+
+
+def file_of(folder: Path, name: str, size: int) -> Artifact:
+    path = folder / name
+    path.write_bytes(bytes(n % 251 for n in range(size)))
+    return Artifact(
+        uri=path.as_uri(), media_type="video/mp4", size=size, sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+
+
+async def until(events, kind):
+    async with asyncio.timeout(20):
+        while True:
+            message = await events.get()
+            if message.headers["ce-type"] == kind.full_type():
+                return kind.from_json(message.data)
+
+
+async def test_a_file_arrives_whole_and_verified(rig):
+    service, events, folder = rig
+    source = file_of(folder, "a.mp4", 300_000)
+    target = (folder / "bucket" / "day" / "a.mp4").as_uri()
+    await service.bus.send_direct(StartUpload(upload_id="u1", session_id="s", source=source, destination=target))
+    done = await until(events, UploadCompleted)
+    assert done.artifact.uri == target and done.artifact.sha256 == source.sha256
+    assert (folder / "bucket" / "day" / "a.mp4").read_bytes() == (folder / "a.mp4").read_bytes()
+    assert await service.pool.fetchval("select count(*) from progress") == 0
+
+
+async def test_a_destination_outside_the_roots_fails_and_writes_nothing(rig):
+    service, events, folder = rig
+    target = (folder / "elsewhere" / "a.mp4").as_uri()
+    await service.bus.send_direct(
+        StartUpload(upload_id="u2", session_id="s", source=file_of(folder, "b.mp4", 10), destination=target)
+    )
+    failed = await until(events, UploadFailed)
+    assert failed.attempts == 1 and not (folder / "elsewhere").exists()
+
+
+async def test_a_missing_source_fails_at_once(rig):
+    service, events, folder = rig
+    gone = Artifact(uri=(folder / "gone.mp4").as_uri(), media_type="video/mp4", size=1)
+    await service.bus.send_direct(
+        StartUpload(upload_id="u3", session_id="s", source=gone, destination=(folder / "bucket" / "c").as_uri())
+    )
+    assert "gone" in (await until(events, UploadFailed)).error
+
+
+async def test_cancelling_an_unknown_upload_is_rejected(rig):
+    service, _, _ = rig
+    rejected = asyncio.Queue()
+
+    async def take(message):
+        await rejected.put(message)
+
+    await service.bus.client.subscribe("evt.uploader.command.>", cb=take)
+    await service.bus.send_direct(CancelUpload(upload_id="nope"))
+    async with asyncio.timeout(10):
+        assert b'"status":404' in (await rejected.get()).data
