@@ -179,7 +179,8 @@ class HlsPlanner:
             if segment.sequence + self._offset >= self._next:
                 self._plan_segment(segment, planned)
         self._history.remember(segments, self._offset)
-        if playlist.trailing is not None and self._options.low_latency:
+        # Cipher blocks are chained over the whole segment: an encrypted part cannot be decrypted by itself.
+        if playlist.trailing is not None and self._options.low_latency and playlist.trailing.key is None:
             self._plan_parts(playlist.trailing, planned)
             self._history.remember([playlist.trailing], self._offset)
         self.ended = playlist.ended
@@ -187,7 +188,7 @@ class HlsPlanner:
 
     def _starting_point(self, playlist: MediaPlaylist, segments: list[Segment], first: int) -> int:
         wanted = self._options.initial_segments
-        whole = playlist.ended or playlist.playlist_type in ("VOD", "EVENT")
+        whole = playlist.ended or playlist.playlist_type == "VOD"
         if wanted is None or whole or len(segments) <= wanted:
             return first
         return segments[-wanted].sequence if wanted > 0 else playlist.next_sequence

@@ -251,6 +251,8 @@ def test_a_live_recording_can_begin_at_the_edge_and_one_on_demand_never_does() -
 
     assert sequences(HlsPlanner(options).update(window(5, 6), URL, 0.0)) == [9, 10]
     assert sequences(HlsPlanner(options).update(playlist(5, ["a", "b", "c"], end=True), URL, 0.0)) == [5, 6, 7]
+    event = playlist(5, ["a", "b", "c"], "#EXT-X-PLAYLIST-TYPE:EVENT")
+    assert sequences(HlsPlanner(options).update(event, URL, 0.0)) == [6, 7]
 
 
 def test_what_cannot_be_followed_leaves_the_plan_as_it_was() -> None:
@@ -395,6 +397,15 @@ def test_a_part_that_the_server_misses_is_a_gap() -> None:
 
     assert [task.part for task in tasks(items)] == [0, 2]
     assert gaps(items) == [(5, 5, GapReason.SOURCE)]
+
+
+def test_encrypted_segments_are_planned_whole() -> None:
+    planner = HlsPlanner(LOW_LATENCY)
+    key = '#EXT-X-KEY:METHOD=AES-128,URI="key"'
+
+    assert planner.update(playlist(5, [key, part("5.0")], *PARTS_HEAD), URL, 0.0) == []
+    (task,) = tasks(planner.update(playlist(5, [key, part("5.0"), "5.mp4"], *PARTS_HEAD), URL, 2.0))
+    assert (task.part, task.url) == (None, "https://cdn.example/live/5.mp4")
 
 
 def test_without_low_latency_parts_are_not_planned() -> None:
