@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from contracts.message import Command, Event, Signal
-from contracts.values import Artifact, Id, Step
+from contracts.values import Artifact, Id, Pipelines, Step, Uri
 
 RunKind = Literal["segment", "paired", "session", "manual"]
 
@@ -63,8 +63,22 @@ class JobStarted(Event, type="pipeline.run.job_started.v1", key="run_id"):
     epoch: int
 
 
+class FileUploaded(Event, type="pipeline.run.file_uploaded.v1", key="run_id"):
+    """One of several files of an upload job is at its destination; the last one completes the job instead."""
+
+    run_id: Id
+    session_id: Id
+    job_id: Id
+    step_id: str
+    upload_id: Id
+    artifact: Artifact
+
+
 class JobCompleted(Event, type="pipeline.run.job_completed.v1", key="run_id"):
-    """A job is done; its outputs go to the jobs that wait for it, which are released in the same transaction."""
+    """A job is done; its outputs go to the jobs that wait for it, which are released in the same transaction.
+
+    ``removed`` names inputs that are gone now, because the job moved or replaced them.
+    """
 
     run_id: Id
     session_id: Id
@@ -72,6 +86,7 @@ class JobCompleted(Event, type="pipeline.run.job_completed.v1", key="run_id"):
     step_id: str
     outputs: tuple[Artifact, ...]
     seconds: float
+    removed: tuple[Uri, ...] = ()
 
 
 class JobFailed(Event, type="pipeline.run.job_failed.v1", key="run_id"):
@@ -120,8 +135,100 @@ class RunRetried(Event, type="pipeline.run.retried.v1", key="run_id"):
     session_id: Id
 
 
+class ProcessingPlanned(Event, type="pipeline.session.planned.v1", key="session_id"):
+    """The files of a session are going to be processed: the settings that hold for it, whatever is changed later.
+
+    ``chat`` says whether chat files are to be waited for.
+    """
+
+    session_id: Id
+    streamer_id: Id
+    streamer_name: str
+    platform: str
+    title: str
+    started_at: str
+    pipelines: Pipelines
+    upload_to: str
+    chat: bool
+
+
+class SegmentAdded(Event, type="pipeline.session.segment_added.v1", key="session_id"):
+    """A recorded segment of the session is known to the pipeline."""
+
+    session_id: Id
+    recording_id: Id
+    index: int
+    artifact: Artifact
+    duration_ms: int
+
+
+class ChatAdded(Event, type="pipeline.session.chat_added.v1", key="session_id"):
+    """The chat files of one segment of the session are known to the pipeline."""
+
+    session_id: Id
+    recording_id: Id
+    index: int
+    log: Artifact
+    xml: Artifact
+    lines: int
+
+
+class RunTriggered(Event, type="pipeline.session.run_triggered.v1", key="session_id"):
+    """A run of the session is due and was planned, or goes on after a retry: the session is not finished before it is over."""
+
+    session_id: Id
+    run_id: Id
+    kind: RunKind
+    recording_id: str
+    index: int
+
+
+class FilesAdded(Event, type="pipeline.session.files_added.v1", key="session_id"):
+    """A run of the session made files, and perhaps removed some: what the manifest is made of."""
+
+    session_id: Id
+    run_id: Id
+    files: tuple[Artifact, ...]
+    removed: tuple[Uri, ...] = ()
+
+
+class RunOver(Event, type="pipeline.session.run_over.v1", key="session_id"):
+    """A run of the session is over; ``outputs`` of a completed one are what later runs of the session begin with."""
+
+    session_id: Id
+    run_id: Id
+    completed: bool
+    outputs: tuple[Artifact, ...]
+
+
+class RecordingsClosed(Event, type="pipeline.session.recordings_closed.v1", key="session_id"):
+    """Nothing more will be recorded for the session; ``segments`` is how many there are."""
+
+    session_id: Id
+    segments: int
+
+
+class ChatClosed(Event, type="pipeline.session.chat_closed.v1", key="session_id"):
+    """No more chat will be written for the session; ``files`` counts the segments that have some."""
+
+    session_id: Id
+    files: int
+    lines: int
+
+
+class ManifestListed(Event, type="pipeline.session.manifest_listed.v1", key="session_id"):
+    """The first part of a manifest that is too long for one event; the rest is in ``SessionFinished``, which follows in the same transaction."""
+
+    session_id: Id
+    part: int
+    files: tuple[Artifact, ...]
+
+
 class SessionFinished(Event, type="pipeline.session.finished.v1", key="session_id"):
-    """Everything of a session is recorded, processed and uploaded. ``manifest`` lists every file that came out of it."""
+    """Everything of a session is recorded, processed and uploaded. ``manifest`` lists every file that came out of it.
+
+    When there are more files than fit into one event, those before them are in the ``ManifestListed`` events that precede this one.
+    """
 
     session_id: Id
     streamer_id: Id
