@@ -11,7 +11,24 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 
-FIELDS = frozenset("streamer title platform session date time year month day hour minute second unix index".split())
+FIELDS = frozenset(
+    [
+        "streamer",
+        "title",
+        "platform",
+        "session",
+        "date",
+        "time",
+        "year",
+        "month",
+        "day",
+        "hour",
+        "minute",
+        "second",
+        "unix",
+        "index",
+    ]
+)
 MAX_PART_BYTES = 200
 """Below the 255 bytes of common file systems, with room for suffixes such as ``.part`` and extensions."""
 MAX_PARTS = 16
