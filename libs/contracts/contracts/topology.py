@@ -42,6 +42,7 @@ CONSUMES: dict[str, tuple[type[Event], ...]] = {
     "downloader": (),
     "danmu": (
         scheduler.RecordingPlanned,
+        scheduler.ProcessStopping,
         scheduler.ProcessCompleted,
         downloader.SegmentOpened,
         downloader.SegmentCompleted,
