@@ -371,6 +371,18 @@ def test_a_rejoin_at_a_gop_border_with_another_clock_is_seamless():
     assert recording.of(Rejoined)[0].seamless
 
 
+def test_several_rejoins_with_several_clocks_are_seamless():
+    source = flv.gops(100_000, range(20))
+    clocks = [(0, 5, 0), (3, 9, -70_000), (7, 14, 5_000_000), (12, 20, 1_000)]
+    connections = [
+        flv.stream(*[Tag.of(tag.type, tag.timestamp + clock, tag.payload) for tag in source[first * 28 : last * 28]])
+        for first, last, clock in clocks
+    ]
+    recording = flv.record(*connections)
+    assert [tag.timestamp for tag in flv.media(recording.contents[0])] == [tag.timestamp - 100_000 for tag in source]
+    assert [seam.seamless for seam in recording.of(Rejoined)] == [True] * 3
+
+
 def test_media_lost_between_connections_is_a_gap_of_known_length():
     first, second = flv.gops(0, range(4)), flv.gops(21_600, range(10, 14))
     recording = flv.record(flv.stream(*first), flv.stream(*second))

@@ -52,6 +52,13 @@ def test_a_tail_of_zeros_is_truncated():
     assert file.getvalue() == WHOLE
 
 
+def test_a_tail_that_only_looks_like_a_tag_is_truncated():
+    garbage = flv.raw(flv.video(4000, 1, extra=bytes(500)))
+    file = io.BytesIO(WHOLE + garbage[:-4] + b"\xde\xad\xbe\xef" + garbage)
+    assert recover(file).truncated_bytes == 2 * len(garbage)
+    assert file.getvalue() == WHOLE
+
+
 def test_more_damage_than_a_crash_leaves_is_refused_and_untouched():
     damaged = WHOLE[:FIRST_MEDIA] + bytes(1000) + WHOLE[FIRST_MEDIA:]
     file = io.BytesIO(damaged)

@@ -110,7 +110,6 @@ class FlvRecorder:
         self._headers: tuple[Tag, ...] = ()
         self._fields: dict[str, AmfValue] = {}
         self._waiting: list[Tag] = []  # media of a file that is not worth opening yet
-        self._gated = True
         self._end_marker: Tag | None = None
         self._events: list[SegmentEvent] = []
         self._completed_bytes = 0
@@ -190,7 +189,7 @@ class FlvRecorder:
             self._end_marker = None
         if self._file is None:
             self._waiting += tags
-            if self._gated and len(self._waiting) < self._options.min_fragment_tags:
+            if len(self._waiting) < self._options.min_fragment_tags:
                 return
             tags, self._waiting = self._waiting, []
             self._open(tags)
@@ -210,7 +209,6 @@ class FlvRecorder:
             file.write(tags[:at])
             self._close(found[1])
             tags = tags[at:]
-            self._gated = False
             self._open(tags)
 
     def _has_video(self, file: SegmentFile) -> bool:
@@ -223,7 +221,6 @@ class FlvRecorder:
         if self._file is not None:
             self._log.add(RepairKind.HEADER_CHANGED, None, detail=headers.detail)
             self._close(SplitReason.CODEC_CHANGE, headers.detail)
-            self._gated = True
         self._headers = headers.tags
 
     def _drop_waiting(self) -> None:

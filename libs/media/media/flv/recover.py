@@ -14,7 +14,8 @@ from media.flv.writer import FILE_HEADER_SIZE
 _BLOCK: Final = 1 << 20
 _MAX_TRUNCATED: Final = 64 << 20
 _MAX_SCRIPT: Final = 4 << 20
-_read_tag = struct.Struct(">II3xBB").unpack_from
+_READ_AHEAD: Final = TAG_HEADER_SIZE + 2
+_read_tag = struct.Struct(">II3xBB").unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,25 @@ def recover(file: BinaryIO, *, max_truncated: int = _MAX_TRUNCATED) -> Recovered
 
 
 def _scan(file: BinaryIO, position: int, length: int) -> _Scan:
-    """Walk the tag headers, reading no payloads; stop at the first tag that is not whole or does not follow from the one before."""
+    """Walk the tag headers, reading no payloads; stop at the first tag that is not whole or not confirmed by the size behind it."""
     scan = _Scan(end=position - PREVIOUS_TAG_SIZE)
     reader = _HeaderReader(file)
     while position + TAG_HEADER_SIZE <= length:
-        size_behind, tag_word, time_word, first, second = reader.read(position - PREVIOUS_TAG_SIZE)
-        size = tag_word & 0xFFFFFF
-        tag_type = tag_word >> 24
-        if tag_type not in TAG_TYPES or size_behind != scan.last_size or position + TAG_HEADER_SIZE + size > length:
+        tag_word, time_word, first, second = _read_tag(reader.read(position, _READ_AHEAD))
+        tag_type, size = tag_word >> 24, tag_word & 0xFFFFFF
+        end = position + TAG_HEADER_SIZE + size
+        if tag_type not in TAG_TYPES or end > length:
             break
+        # Only the very last tag may lack the size behind it.
+        if end + PREVIOUS_TAG_SIZE <= length:
+            size_behind = int.from_bytes(reader.read(end, PREVIOUS_TAG_SIZE))
+            if size_behind != TAG_HEADER_SIZE + size:
+                break
         timestamp = time_word >> 8 | (time_word & 255) << 24
         _note(scan, tag_type, timestamp, position, size, classify(tag_type, first, second))
         scan.last_size = size + TAG_HEADER_SIZE
-        scan.end = position + scan.last_size
-        position = scan.end + PREVIOUS_TAG_SIZE
+        scan.end = end
+        position = end + PREVIOUS_TAG_SIZE
     return scan
 
 
@@ -100,18 +106,14 @@ class _HeaderReader:
         self._start = 0
         self._block = b""
 
-    def read(self, position: int) -> tuple[int, int, int, int, int]:
-        """The size behind the tag before, then the header of this one and its first two payload bytes."""
-        wanted = PREVIOUS_TAG_SIZE + TAG_HEADER_SIZE + 2
+    def read(self, position: int, size: int) -> bytes:
+        """`size` bytes at `position`, with zeros for what lies behind the end of the file."""
         offset = position - self._start
-        if offset + wanted > len(self._block) or offset < 0:
+        if offset + size > len(self._block) or offset < 0:
             self._file.seek(position)
             self._block = self._file.read(_BLOCK)
             self._start, offset = position, 0
-        header = self._block[offset : offset + wanted].ljust(wanted, b"\0")
-        size_behind = int.from_bytes(header[:PREVIOUS_TAG_SIZE])
-        tag_word, time_word, first, second = _read_tag(header, PREVIOUS_TAG_SIZE)
-        return size_behind, tag_word, time_word, first, second
+        return self._block[offset : offset + size].ljust(size, b"\0")
 
 
 def _write_index(file: BinaryIO, scan: _Scan, size: int) -> bool:

@@ -90,8 +90,6 @@ class SegmentFile:
 
     def _patch(self) -> None:
         self._patched_at = self.end_ms
-        # Media first: an index never names a position that is not in the file yet.
-        self._writer.flush()
         metadata = self._encode()
         self._writer.overwrite(_PAYLOAD_POSITION, metadata.payload[: max(metadata.used, self._patched_used)])
         self._patched_used = metadata.used

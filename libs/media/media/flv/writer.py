@@ -78,7 +78,7 @@ class FlvWriter:
             self._written += len(block)
 
     def overwrite(self, position: int, data: bytes) -> None:
-        """Replace bytes written before, for example the index; what is buffered reaches the file first."""
+        """Replace bytes written before; what is buffered reaches the file first, so an index names no position that is not there."""
         self.flush()
         self._file.seek(position)
         _write_all(self._file, data)
