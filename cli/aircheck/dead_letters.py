@@ -1,0 +1,46 @@
+"""``aircheck dead-letters``: what could not be handled."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aircheck.api import Api
+
+app = typer.Typer(help="List, replay and drop messages that could not be handled.", no_args_is_help=True)
+console = Console()
+Letter = Annotated[str, typer.Argument(metavar="ID", help="Id from `aircheck dead-letters list`.")]
+
+
+@app.command("list")
+def list_(state: Annotated[str, typer.Option(help="buried, replayed or dropped.")] = "buried") -> None:
+    """Show dead letters with their reason."""
+    table = Table("Id", "Service", "Type", "Deliveries", "Reason", "Buried at")
+    for one in Api().pages("/api/dead-letters", state=state):
+        reason = f"{one.get('error_type', '')}: {one.get('error', '')}"[:120]
+        table.add_row(
+            one["id"],
+            one["service"],
+            str(one.get("type", "")),
+            str(one.get("deliveries", "")),
+            reason,
+            str(one.get("buried_at", ""))[:19],
+        )
+    console.print(table)
+
+
+@app.command()
+def replay(letter: Letter) -> None:
+    """Handle a message again, as if it had just been delivered."""
+    Api().post(f"/api/dead-letters/{letter}/replay")
+    console.print("replayed")
+
+
+@app.command()
+def drop(letter: Letter) -> None:
+    """Forget a message. Its burial stays in the history."""
+    Api().delete(f"/api/dead-letters/{letter}")
+    console.print("dropped")

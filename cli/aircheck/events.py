@@ -1,0 +1,84 @@
+"""``aircheck events``: history as it was and as it happens."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aircheck.api import Api
+
+app = typer.Typer(help="List, show and follow events.", no_args_is_help=True)
+console = Console()
+
+
+@app.command("list")
+def list_(
+    stream: Annotated[str | None, typer.Option(help="One stream, e.g. session-0192….")] = None,
+    service: Annotated[str | None, typer.Option(help="One service.")] = None,
+    type: Annotated[str | None, typer.Option(help="One event type, e.g. monitor.session.opened.v1.")] = None,
+    after: Annotated[int, typer.Option(help="Only positions after this one.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Show stored events, oldest first."""
+    items = Api().pages("/api/events", stream=stream, service=service, type=type, after=after, order="asc")
+    table = Table("Position", "Time", "Type", "Subject", "Version")
+    for _, event in zip(range(limit), items, strict=False):
+        if as_json:
+            typer.echo(json.dumps(event))
+        else:
+            table.add_row(*_row(event))
+    if not as_json:
+        console.print(table)
+
+
+@app.command()
+def show(position: Annotated[int, typer.Argument(help="Position in the event store.")]) -> None:
+    """Show one event whole."""
+    console.print_json(json.dumps(Api().get(f"/api/events/{position}")))
+
+
+@app.command()
+def tail(
+    since: Annotated[int | None, typer.Option(help="Begin after this position instead of now.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
+) -> None:
+    """Follow events as they happen, until Ctrl-C."""
+    headers = {} if since is None else {"Last-Event-ID": str(since)}
+    with Api().stream("/api/events/stream", headers=headers) as lines:
+        for position, event in sse(lines):
+            if as_json:
+                typer.echo(json.dumps(event))
+            else:
+                console.print("  ".join(_row({**event, "position": position})), highlight=False)
+
+
+def sse(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(id, data) of each message of a server-sent event stream (WHATWG HTML, section 9.2); messages without data are left out."""
+    identifier, data = "", []
+    for line in lines:
+        if line.startswith("id:"):
+            identifier = line[3:].strip()
+        elif line.startswith("data:"):
+            data.append(line[5:].strip())
+        elif not line and data:
+            text = "\n".join(data)
+            data = []
+            if text.startswith("{"):
+                yield identifier, json.loads(text)
+
+
+def _row(event: dict[str, Any]) -> tuple[str, ...]:
+    short = str(event["type"]).removeprefix("aircheck.")
+    return (
+        str(event.get("position", "")),
+        str(event["time"])[:23],
+        short,
+        str(event["subject"]),
+        str(event.get("sequence", "")),
+    )

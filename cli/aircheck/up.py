@@ -1,0 +1,75 @@
+"""``aircheck up``: the whole system on this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from chassis.secrets import new_system_key
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from deploy.embedded.options import BadOption, Options, from_environment
+from deploy.embedded.process import EngineError
+from deploy.embedded.system import EmbeddedSystem, NotReady
+
+console = Console()
+
+
+def up(
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept. [env AIRCHECK_DATA]")] = None,
+    recordings: Annotated[Path | None, typer.Option(help="Folder for recordings. [env AIRCHECK_RECORDINGS]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 = any free one. [env AIRCHECK_PORT]")] = None,
+    host: Annotated[str | None, typer.Option(help="Address the gateway listens on. [env AIRCHECK_HOST]")] = None,
+    allow_private_sources: Annotated[
+        bool | None, typer.Option(help="Admit channels in private networks. [env AIRCHECK_ALLOW_PRIVATE_SOURCES]")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all services here.")] = False,
+) -> None:
+    """Start NATS, PostgreSQL and the nine services below one folder, and stay until Ctrl-C."""
+    try:
+        options = from_environment(
+            data=data and data.absolute(),
+            recordings=recordings and recordings.absolute(),
+            port=port,
+            host=host,
+            allow_private_sources=allow_private_sources,
+            verbose=verbose,
+        )
+    except BadOption as error:
+        raise typer.BadParameter(str(error)) from error
+    run_system(options)
+
+
+def run_system(options: Options) -> None:
+    """Start, tell the person where everything is, watch until the end. Exit code 1 when it does not start."""
+    started = time.monotonic()
+    try:
+        with console.status("starting NATS, PostgreSQL and nine services …"):
+            system = EmbeddedSystem(options, say=lambda text: console.log(text, markup=False))
+            system.start()
+    except (EngineError, NotReady, OSError) as error:
+        console.print(f"[red]could not start:[/] {error}")
+        raise typer.Exit(1) from error
+    console.print(_welcome(system, time.monotonic() - started))
+    system.run()
+    console.print("stopped; everything is kept in", str(options.data), highlight=False, markup=False)
+
+
+def _welcome(system: EmbeddedSystem, seconds: float) -> Panel:
+    table = Table.grid(padding=(0, 2))
+    table.add_row("Gateway", system.url)
+    if system.first_password:
+        table.add_row("First login", f"admin / {system.first_password}")
+    table.add_row("Recordings", str(system.options.recordings))
+    table.add_row("Data, logs", f"{system.options.data}, {system.options.logs}")
+    table.add_row("Next", "aircheck streamers add URL")
+    return Panel(table, title=f"Aircheck is running ({seconds:.1f} s)", subtitle="Ctrl-C stops it", expand=False)
+
+
+def new_key() -> None:
+    """Print a fresh system key for a deployment of your own (``<SERVICE>_SECRET_KEY``)."""
+    typer.echo(new_system_key())
