@@ -14,7 +14,11 @@ EventTypes = Annotated[tuple[Annotated[str, Field(max_length=128)], ...], Field(
 
 
 class SaveTarget(Command, type="notifier.save_target.v1", key="target_id"):
-    """Add or change a place notifications go to. Address and secret are sealed by the sender with the system key, never in clear."""
+    """Add or change a place notifications go to. Address and secret are sealed by the sender with the system key, never in clear.
+
+    An empty ``sealed_address`` keeps address and secret of a place that is known. ``events`` holds patterns such as ``session.*`` or
+    ``monitor.session.opened``; without any, everything that can be told is told.
+    """
 
     target_id: Id
     kind: Target
@@ -39,6 +43,12 @@ class TestTarget(Command, type="notifier.test_target.v1", key="target_id"):
     target_id: Id
 
 
+class Redeliver(Command, type="notifier.redeliver.v1", key="notification_id"):
+    """Try once more to deliver a notification that failed. Lies in its dead letter, so that replaying the letter does this."""
+
+    notification_id: Id
+
+
 class TargetSaved(Event, type="notifier.target.saved.v1", key="target_id"):
     """A place for notifications was set. ``host`` is shown to people; the address itself stays with the notifier, encrypted."""
 
@@ -57,7 +67,7 @@ class TargetRemoved(Event, type="notifier.target.removed.v1", key="target_id"):
 
 
 class NotificationRequested(Event, type="notifier.notification.requested.v1", key="notification_id"):
-    """An event is to be told to one place."""
+    """An event is to be told to one place; appended again when a failed notification gets another try."""
 
     notification_id: Id
     target_id: Id
@@ -75,7 +85,7 @@ class NotificationDelivered(Event, type="notifier.notification.delivered.v1", ke
 
 
 class NotificationFailed(Event, type="notifier.notification.failed.v1", key="notification_id"):
-    """The message was given up and put into the dead letters."""
+    """The message was given up. It is put into the dead letters, unless its place was removed: then nobody is left to tell."""
 
     notification_id: Id
     target_id: Id

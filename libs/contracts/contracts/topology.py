@@ -59,7 +59,7 @@ CONSUMES: dict[str, tuple[type[Event], ...]] = {
         uploader.UploadCancelled,
     ),
     "uploader": (),
-    "notifier": NOTIFIABLE,
+    "notifier": (*NOTIFIABLE, config.StreamerResolved, config.StreamerRemoved),
     "gateway": (),
 }
 
@@ -97,6 +97,7 @@ SENDS: dict[str, tuple[type[Command], ...]] = {
         notifier.SaveTarget,
         notifier.RemoveTarget,
         notifier.TestTarget,
+        notifier.Redeliver,
         *_MAINTENANCE,
     ),
 }
