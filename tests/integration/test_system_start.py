@@ -1,0 +1,58 @@
+"""``aircheck up`` as a user runs it: started, stopped, started again with all its data."""
+
+import stat
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.system import SystemProcess
+
+pytestmark = pytest.mark.engines
+
+
+async def test_a_second_start_comes_back_with_all_its_data(tmp_path):
+    folder = tmp_path / "a folder with spaces"
+    system = SystemProcess(folder)
+    async with system, system.gateway() as gateway:
+        assert stat.S_IMODE(system.data.stat().st_mode) == 0o700
+        added = await gateway.call(
+            "POST", "/api/streamers", {"url": "https://example.com/live.flv", "name": "Ann", "enabled": False}
+        )
+        before = await gateway.call("GET", "/api/events", limit=200)
+    assert await system.stop() == 0
+    assert "password" not in system.log("gateway").lower().replace('"password": "***"', "")
+    again = SystemProcess(folder)
+    async with again, again.gateway() as gateway:
+        assert (await gateway.call("GET", f"/api/streamers/{added['id']}"))["name"] == "Ann"
+        after = await gateway.call("GET", "/api/events", limit=200)
+        assert [one["id"] for one in before["items"]] == [one["id"] for one in after["items"]][: len(before["items"])]
+
+
+async def test_liveness_needs_no_token_and_everything_else_does(tmp_path):
+    async with SystemProcess(tmp_path / "s", AIRCHECK_ADMIN_PASSWORD="correct horse battery") as system:
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{system.url}/api/health/live") as response:
+                assert response.status == 200
+            for path in ("/api/streamers", "/api/events", "/api/config", "/api/dead-letters"):
+                async with session.get(system.url + path) as response:
+                    assert response.status == 401
+                    assert response.content_type == "application/problem+json"
+        async with system.gateway() as gateway:
+            assert (await gateway.call("GET", "/api/streamers"))["items"] == []
+        for process_folder in (f"/proc/{system.pid}/cmdline",):
+            assert b"correct horse" not in _read(process_folder)
+
+
+async def test_ctrl_c_leaves_no_process_behind(tmp_path):
+    import psutil
+
+    async with SystemProcess(tmp_path / "s") as system:
+        family = psutil.Process(system.pid).children(recursive=True)
+        assert len(family) >= 11
+    gone, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def _read(path: str) -> bytes:
+    return Path(path).read_bytes() if Path(path).exists() else b""
