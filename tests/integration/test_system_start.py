@@ -50,7 +50,7 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path):
     async with SystemProcess(tmp_path / "s") as system:
         family = psutil.Process(system.pid).children(recursive=True)
         assert len(family) >= 11
-    gone, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
 
 
