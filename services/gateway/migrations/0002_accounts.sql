@@ -49,6 +49,7 @@ create table idempotency_keys (
   key         text not null,
   fingerprint bytea not null,
   started_at  timestamptz not null default now(),
+  claimed_at  timestamptz not null default now(),
   status      integer,
   headers     jsonb,
   sealed_body text,

@@ -28,15 +28,23 @@ class Answer:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to carry a request out. ``seed`` is the same for every attempt at it: ids made from it repeat no effect."""
+
+    seed: str
+
+
 async def begin(
     connection: Connection, system_key: SystemKey, owner: str, key: str, fingerprint: bytes
-) -> Answer | None:
+) -> Answer | Claim:
     """Claim a key, or return the answer it has; raises :class:`InFlight` or :class:`OtherRequest`.
 
     A claim without an answer is taken over after two minutes: its replica is gone.
     """
-    if await connection.fetchval(QUERIES["begin"], owner, key, fingerprint):
-        return None
+    started_at = await connection.fetchval(QUERIES["begin"], owner, key, fingerprint)
+    if started_at is not None:
+        return Claim(f"{owner}|{key}|{started_at.isoformat()}")
     row = await connection.fetchrow(QUERIES["find"], owner, key)
     if row is None:
         raise InFlight
@@ -53,8 +61,13 @@ async def finish(connection: Connection, system_key: SystemKey, owner: str, key:
     await connection.execute(QUERIES["finish"], owner, key, answer.status, answer.headers, sealed)
 
 
+async def release(connection: Connection, owner: str, key: str) -> None:
+    """Let the same request be tried again at once, with the same seed: how far this attempt came is not known."""
+    await connection.execute(QUERIES["release"], owner, key)
+
+
 async def forget(connection: Connection, owner: str, key: str) -> None:
-    """Let the key be used again: the request failed without an effect."""
+    """Let the key be used for anything: the request was turned away before it could have an effect."""
     await connection.execute(QUERIES["forget"], owner, key)
 
 

@@ -1,0 +1,357 @@
+"""What the API shows. Enumerations are open: a client must survive values it does not know."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from contracts.values import Artifact, Effective, Layer, Step
+from pydantic import BaseModel
+
+Json = dict[str, Any]
+
+
+class ChannelView(BaseModel):
+    """What the monitor last said about a channel."""
+
+    live: bool
+    title: str
+    category: str
+    error: str
+    fatal: bool
+    changed_at: datetime
+
+
+class OpenSession(BaseModel):
+    """The broadcast that is going on."""
+
+    id: str
+    state: str
+    title: str
+    started_at: str
+
+
+class RunningRecording(BaseModel):
+    """The recording that is going on; ``bitrate`` in bit/s, ``null`` when it was not heard of for a while."""
+
+    id: str
+    state: str
+    bytes: int
+    duration_ms: int
+    bitrate: int | None = None
+
+
+class Streamer(BaseModel):
+    """A watched channel. ``state``: stopped, waiting, offline, live, recording or failing."""
+
+    id: str
+    url: str
+    name: str
+    platform: str
+    template: str | None
+    layer: Layer
+    enabled: bool
+    effective: Effective | None
+    provenance: dict[str, str] | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    state: str
+    channel: ChannelView | None
+    session: OpenSession | None
+    recording: RunningRecording | None
+
+
+class SharedLayer(BaseModel):
+    """A layer of the configuration that several streamers stand on."""
+
+    id: str
+    kind: str
+    name: str
+    layer: Layer
+    version: int
+    updated_at: datetime | None
+
+
+class SessionChat(BaseModel):
+    """The chat of a session in short."""
+
+    state: str
+    kind: str
+    files: int
+    lines: int
+    cause: str
+
+
+class Session(BaseModel):
+    """A broadcast and what was made of it. ``recorded_at``: nothing more will be recorded; ``finished_at``: everything is processed."""
+
+    id: str
+    streamer_id: str
+    streamer_name: str
+    url: str
+    platform: str
+    title: str
+    category: str
+    state: str
+    started_at: str
+    opened_at: datetime
+    closed_at: datetime | None
+    reason: str | None
+    version: int
+    recordings: list[str]
+    segments: int
+    duration_ms: int
+    bytes: int
+    lost_ms: int
+    recorded_at: datetime | None
+    finished_at: datetime | None
+    failed_runs: int | None
+    chat: SessionChat | None
+
+
+class Manifest(BaseModel):
+    """Every file that came out of a finished session."""
+
+    session_id: str
+    segments: int
+    duration_ms: int
+    chat_lines: int
+    failed_runs: int
+    manifest: list[Artifact]
+    finished_at: datetime
+
+
+class ChatFile(BaseModel):
+    """The chat of one segment."""
+
+    recording_id: str
+    index: int
+    log: Artifact
+    xml: Artifact
+    lines: int
+    started_at: str
+
+
+class ChatFiles(BaseModel):
+    """The chat of a session with its files."""
+
+    session_id: str
+    state: str
+    kind: str
+    files: int
+    lines: int
+    cause: str
+    started_at: datetime
+    ended_at: datetime | None
+    items: list[ChatFile]
+
+
+class Segment(BaseModel):
+    """One file of a recording. ``state``: writing, completed or discarded; times in the repaired timeline in milliseconds."""
+
+    recording_id: str
+    index: int
+    session_id: str
+    state: str
+    uri: str
+    artifact: Artifact | None
+    start_ms: int
+    duration_ms: int | None
+    started_at: str
+    split_reason: str
+    recovered: bool
+    repairs: list[Json]
+    opened_at: datetime
+    completed_at: datetime | None
+
+
+class Gap(BaseModel):
+    """A time without media."""
+
+    at_ms: int
+    cause: str
+    opened_at: datetime
+    closed_at: datetime | None
+    lost_ms: int | None
+
+
+class Recording(BaseModel):
+    """A recording. ``state``: requested, recording, stopping or ended. ``progress`` is the last signal of a running one."""
+
+    id: str
+    session_id: str
+    streamer_id: str
+    streamer_name: str
+    url: str
+    platform: str
+    title: str
+    state: str
+    worker: str
+    epoch: int
+    engine: str
+    segments: int
+    gaps: list[Gap]
+    lost_ms: int
+    duration_ms: int
+    bytes: int
+    reason: str | None
+    detail: str
+    requested_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    version: int
+    progress: Json | None = None
+
+
+class RecordingWithSegments(Recording):
+    """A recording with its files."""
+
+    files: list[Segment]
+
+
+class Job(BaseModel):
+    """One job of a run. ``state``: released, running, completed, failed or cancelled. ``progress``: the last signal of a running one."""
+
+    run_id: str
+    job_id: str
+    session_id: str
+    step_id: str
+    processor: str
+    state: str
+    worker: str
+    attempts: int
+    inputs: list[Artifact]
+    outputs: list[Artifact]
+    error: str
+    seconds: float | None
+    released_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    progress: Json | None = None
+
+
+class Run(BaseModel):
+    """A pipeline run. ``state``: running, completed or failed; ``index`` is the segment or -1."""
+
+    id: str
+    session_id: str
+    kind: str
+    index: int
+    state: str
+    steps: list[Step]
+    inputs: list[Artifact]
+    outputs: list[Artifact]
+    error: str
+    planned_at: datetime
+    ended_at: datetime | None
+    version: int
+
+
+class RunWithJobs(Run):
+    """A run with the jobs it has so far."""
+
+    jobs: list[Job]
+
+
+class Upload(BaseModel):
+    """An upload. ``state``: requested, running, completed, failed or cancelled."""
+
+    id: str
+    session_id: str
+    source: Artifact
+    destination: str
+    state: str
+    worker: str
+    artifact: Artifact | None
+    seconds: float | None
+    error: str
+    attempts: int
+    requested_at: datetime
+    ended_at: datetime | None
+    version: int
+    progress: Json | None = None
+
+
+class Target(BaseModel):
+    """A place notifications go to. Its address is not shown again; ``host`` tells it apart."""
+
+    id: str
+    kind: str
+    name: str
+    host: str
+    events: list[str]
+    enabled: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class Notification(BaseModel):
+    """One message to one target. ``state``: pending, delivered or failed."""
+
+    id: str
+    target_id: str
+    event_type: str
+    event_id: str
+    state: str
+    attempts: int
+    error: str
+    requested_at: datetime
+    ended_at: datetime | None
+
+
+class DeadLetter(BaseModel):
+    """A message that could not be handled. ``state``: buried, replayed or dropped."""
+
+    id: str
+    service: str
+    state: str
+    consumer: str
+    message_id: str
+    letter_type: str
+    subject: str
+    error_type: str
+    error: str
+    deliveries: int
+    buried_at: datetime
+    closed_at: datetime | None
+
+
+class User(BaseModel):
+    """A person who may log in."""
+
+    user_id: str
+    username: str
+    role: str
+    version: int
+    created_at: datetime
+
+
+class ApiKey(BaseModel):
+    """A key of a program."""
+
+    key_id: str
+    user_id: str
+    name: str
+    scopes: list[str]
+    version: int
+    created_at: datetime
+
+
+class NewApiKey(ApiKey):
+    """A key that was just made. ``key`` is shown this once."""
+
+    key: str
+
+
+class Projection(BaseModel):
+    """A read model: the version of its tables and of the code, and up to where it is built."""
+
+    name: str
+    version: int
+    code_version: int
+    position: int
+    state: str
+    error: str
+    built_at: datetime

@@ -1,0 +1,84 @@
+"""Sessions: broadcasts and what was made of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from contracts.values import Id
+from fastapi import APIRouter, Query, Response
+
+from services.gateway.api.context import Gateway, Parts
+from services.gateway.api.events import EventItem, event_page
+from services.gateway.api.outcome import resource
+from services.gateway.api.paging import Page, Paged
+from services.gateway.api.problems import Refusal, not_found
+from services.gateway.api.resources import ChatFiles, Manifest, Segment, Session
+from services.gateway.api.security import reading
+from services.gateway.store import views
+from services.gateway.store.views import EventFilter
+
+router = APIRouter(prefix="/api/sessions", tags=["sessions"], dependencies=[reading("sessions")])
+
+
+@router.get("")
+async def sessions(
+    parts: Parts,
+    paging: Paged,
+    streamer_id: Annotated[Id | None, Query()] = None,
+    state: Literal["open", "suspended", "closed"] | None = None,
+) -> Page[Session]:
+    """Sessions, newest first."""
+    found = await views.sessions(
+        parts.pool, streamer_id=streamer_id, state=state, before=paging.by_time(), limit=paging.fetch
+    )
+    return Page[Session].model_validate(paging.page(found, "opened_at", "id"))
+
+
+@router.get("/{session_id}", response_model=Session)
+async def session(session_id: Id, parts: Parts) -> Response:
+    """One session."""
+    return resource(await _existing(parts, session_id), Session)
+
+
+@router.get("/{session_id}/segments")
+async def segments(session_id: Id, parts: Parts, paging: Paged) -> Page[Segment]:
+    """The files of a session in the order in which they were begun, over all its recordings."""
+    await _existing(parts, session_id)
+    found = await views.segments(
+        parts.pool, session_id=session_id, after=paging.by_time_and_index(), limit=paging.fetch
+    )
+    return Page[Segment].model_validate(paging.page(found, "opened_at", "recording_id", "index"))
+
+
+@router.get("/{session_id}/chat")
+async def chat(session_id: Id, parts: Parts) -> ChatFiles:
+    """The chat of a session and its files."""
+    await _existing(parts, session_id)
+    found = await views.chat(parts.pool, session_id)
+    if found is None:
+        raise Refusal(404, "no chat was recorded for this session")
+    return ChatFiles.model_validate(found)
+
+
+@router.get("/{session_id}/timeline")
+async def timeline(session_id: Id, parts: Parts, paging: Paged) -> Page[EventItem]:
+    """Everything that happened in a session, whoever did it, in the order of the store."""
+    await _existing(parts, session_id)
+    return await event_page(parts, paging, EventFilter(session_id=session_id))
+
+
+@router.get("/{session_id}/manifest")
+async def manifest(session_id: Id, parts: Parts) -> Manifest:
+    """Every file that came out of a session, once it is finished."""
+    await _existing(parts, session_id)
+    found = await views.manifest(parts.pool, session_id)
+    if found is None:
+        raise Refusal(404, "this session is not finished: its manifest comes with the last file")
+    return Manifest.model_validate(found)
+
+
+async def _existing(parts: Gateway, session_id: str) -> dict[str, Any]:
+    found = await views.sessions(parts.pool, id=session_id)
+    if not found:
+        raise not_found("session", session_id)
+    return found[0]
