@@ -41,7 +41,8 @@ class ChatLogWriter:
         """Add one message; OSError when a flush of a full member fails."""
         self._pending.append(encode_line(message))
         self.lines += 1
-        if len(self._pending) >= MEMBER_MESSAGES:
+        # Not ">=": on a full disk every single message would compress everything that waits.
+        if len(self._pending) % MEMBER_MESSAGES == 0:
             self.flush()
 
     def flush(self) -> None:
@@ -53,13 +54,19 @@ class ChatLogWriter:
         self.size += len(member)
         self._pending.clear()
 
-    def close(self) -> int:
+    def close(self, *, sync: bool = True) -> int:
         """Flush, sync to disk and close; the size of the file in bytes. Closing again does nothing."""
         if not self._file.closed:
             self.flush()
-            os.fsync(self._file.fileno())
+            if sync:
+                os.fsync(self._file.fileno())
             self._file.close()
         return self.size
+
+    def abandon(self) -> None:
+        """Close without writing what is pending."""
+        self._pending.clear()
+        self._file.close()
 
 
 def write_all(descriptor: int, data: bytes, end: int) -> None:

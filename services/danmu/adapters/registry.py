@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
@@ -54,6 +55,15 @@ def open_source(
     if opener is None:
         raise UnknownChatKind(f"no driver for chat of kind {kind!r}")
     return opener(descriptor, session, **options)
+
+
+def options_of(kind: str) -> frozenset[str]:
+    """The names of the options a driver takes. Raises UnknownChatKind."""
+    opener = _openers.get(kind)
+    if opener is None:
+        raise UnknownChatKind(f"no driver for chat of kind {kind!r}")
+    parameters = inspect.signature(opener).parameters.values()
+    return frozenset(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
 
 
 def kinds() -> tuple[str, ...]:

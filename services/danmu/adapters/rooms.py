@@ -1,0 +1,33 @@
+"""Opens the chat of a channel with the options this installation gives to its driver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import aiohttp
+from chassis.egress import EgressPolicy, open_session
+from contracts.values import Chat
+
+from services.danmu.adapters.registry import open_source, options_of
+from services.danmu.adapters.source import ChatSource
+
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=10)
+
+
+class Rooms:
+    """One guarded HTTP session per room, so that a crowded one takes no connection from another."""
+
+    def __init__(self, policy: EgressPolicy, options: Mapping[str, Mapping[str, str]]) -> None:
+        """Raises UnknownChatKind, or ValueError naming an option that its driver does not take."""
+        for kind, given in options.items():
+            if unknown := given.keys() - options_of(kind):
+                raise ValueError(f"chat of kind {kind!r} has no option {', '.join(sorted(unknown))}")
+        self._policy, self._options = policy, options
+
+    @asynccontextmanager
+    async def open(self, chat: Chat) -> AsyncIterator[ChatSource]:
+        """The source of a chat; it connects when it is iterated. Raises UnknownChatKind, InvalidDescriptor."""
+        async with open_session(self._policy, timeout=_TIMEOUT) as session:
+            yield open_source(chat.kind, chat.descriptor, session, **self._options.get(chat.kind, {}))

@@ -1,0 +1,123 @@
+"""Listens to one room: everything received goes to the journal and to browsers, every change of the connection is noted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from services.danmu.adapters.journal import Journal
+from services.danmu.adapters.messages import ChatMessage
+from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
+from services.danmu.live import LiveFeed
+from services.danmu.metrics import CONNECTED, LINES, LOST, OUTAGES
+
+FLUSH_S: Final = 0.4
+"""A killed process loses at most half a second: this, and the time a flush takes."""
+LEAVE_S: Final = 5.0
+MAX_CHANGES: Final = 200
+
+log = structlog.get_logger(__name__)
+
+
+class ListenerFailed(RuntimeError):
+    """A driver broke off instead of reconnecting: a defect."""
+
+
+class Listener:
+    """One connection for the whole life of a session. ``changes`` are those that nobody has told yet, bounded."""
+
+    def __init__(self, kind: str, source: ChatSource, journal: Journal, live: LiveFeed, wake: asyncio.Event) -> None:
+        self.journal = journal
+        self.changes: deque[ConnectionChange] = deque(maxlen=MAX_CHANGES)
+        self._kind, self._source, self._live, self._wake = kind, source, live, wake
+        self._tasks: list[asyncio.Task[None]] = []
+        self._connected = False
+        self._disk_failing = False
+        self._dropped = 0
+
+    def start(self) -> None:
+        """Join the room."""
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._keep_flushing())]
+        for task in self._tasks:
+            task.add_done_callback(lambda _: self._wake.set())
+
+    def check(self) -> None:
+        """Raises when listening has ended by itself."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                raise ListenerFailed("the listener ended") from task.exception()
+
+    async def stop(self, *, abandon: bool = False) -> None:
+        """Leave the room and flush; ``abandon`` leaves the files alone, for another owner has them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._source.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        self._set_connected(False)
+        if abandon:
+            self.journal.abandon()
+        else:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what was received to the system; a full disk is told once and tried again."""
+        try:
+            self.journal.flush()
+        except OSError as error:
+            self._disk_failed(error)
+        else:
+            self._disk_failing = False
+        if self.journal.dropped > self._dropped:
+            lost = self.journal.dropped - self._dropped
+            LOST.labels("limit").inc(lost)
+            log.warning("chat.lines_dropped", lines=lost, total=self.journal.dropped)
+            self._dropped = self.journal.dropped
+
+    async def _listen(self) -> None:
+        async for item in self._source.messages():
+            if isinstance(item, ConnectionChange):
+                self._note(item)
+            else:
+                self._keep(item)
+                await self._live.send(item)
+
+    async def _keep_flushing(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self.flush()
+
+    def _keep(self, message: ChatMessage) -> None:
+        LINES.labels(self._kind).inc()
+        try:
+            self.journal.append(message)
+        except OSError as error:
+            self._disk_failed(error)
+
+    def _disk_failed(self, error: OSError) -> None:
+        if not self._disk_failing:
+            log.error("chat.not_written", error=str(error), next="kept in memory within bounds, tried again")
+        self._disk_failing = True
+
+    def _note(self, change: ConnectionChange) -> None:
+        if change.state is ConnectionState.FAILED:
+            # 1, 2, 4, 8 …: an outage of hours is a handful of lines.
+            if change.attempt & (change.attempt - 1) == 0:
+                log.warning("chat.connect_failed", kind=self._kind, attempt=change.attempt, reason=change.reason)
+            return
+        self._set_connected(change.state is ConnectionState.CONNECTED)
+        if change.state is ConnectionState.LOST:
+            OUTAGES.labels(self._kind).inc()
+        log.info(f"chat.{change.state}", kind=self._kind, host=change.host, reason=change.reason)
+        self.changes.append(change)
+        self._wake.set()
+
+    def _set_connected(self, connected: bool) -> None:
+        CONNECTED.inc(int(connected) - int(self._connected))
+        self._connected = connected

@@ -1,0 +1,53 @@
+"""Chat lines to browsers as they come: what may be lost is published directly, and no room can flood the bus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from services.danmu.adapters.messages import ChatMessage, encode_line
+from services.danmu.metrics import LIVE
+
+log = structlog.get_logger(__name__)
+
+Publish = Callable[[bytes], Awaitable[None]]
+BURST_S: Final = 4.0
+"""How many seconds' worth of lines may come at once after a quiet time."""
+
+
+class LiveFeed:
+    """Passes on at most ``per_second`` lines: one message on the bus per line, the compact JSON of ``encode_line``."""
+
+    def __init__(self, publish: Publish, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._publish, self._per_second, self._clock = publish, per_second, clock
+        self._tokens = self._most = per_second * BURST_S
+        self._at = clock()
+        self._failing = False
+
+    async def send(self, message: ChatMessage) -> None:
+        """Publish one line, or drop it; never raises for anything the bus does."""
+        if not self._allowed():
+            LIVE.labels("dropped").inc()
+            return
+        try:
+            await self._publish(encode_line(message).rstrip(b"\n"))
+        except Exception as error:  # the bus client has a dozen ways to say that it is reconnecting
+            LIVE.labels("failed").inc()
+            if not self._failing:
+                log.warning("chat.live_failed", error=repr(error))
+            self._failing = True
+            return
+        self._failing = False
+        LIVE.labels("sent").inc()
+
+    def _allowed(self) -> bool:
+        now = self._clock()
+        self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
+        self._at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True

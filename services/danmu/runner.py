@@ -1,0 +1,294 @@
+"""Holds the chat of one session under the lease ``chat:<session_id>``: one connection from the plan to the end, a file per segment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+import structlog
+from chassis.database import UNREACHABLE
+from chassis.errors import LeaseLost
+from chassis.leases import Again, Done, Lease, Outcome
+from chassis.waiting import wait_for_event
+from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.envelope import Metadata
+from contracts.values import Chat, EndReason
+
+from services.danmu import domain, store
+from services.danmu.adapters import InvalidDescriptor, UnknownChatKind
+from services.danmu.adapters.archive import Archive, ChatPart
+from services.danmu.adapters.journal import Journal, received_between
+from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
+from services.danmu.adapters.xml import ChatHead
+from services.danmu.domain import Cut
+from services.danmu.follower import Follower
+from services.danmu.ledger import Also, Decide
+from services.danmu.listener import Listener
+from services.danmu.live import LiveFeed
+from services.danmu.metrics import FILES, LOST
+from services.danmu.settings import DanmuSettings
+from services.danmu.store import Plan, View
+
+TICK_S: Final = 1.0
+RETRY_CAP_S: Final = 30.0
+log = structlog.get_logger(__name__)
+
+OpenRoom = Callable[[Chat], AbstractAsyncContextManager[ChatSource]]
+PublishLine = Callable[[str, bytes], Awaitable[None]]
+
+
+class Book(Protocol):
+    """What the runner reads and writes; :class:`services.danmu.ledger.Ledger` does it in the database."""
+
+    async def view(self, session_id: str) -> View | None: ...
+
+    async def append(self, lease: Lease, metadata: Metadata, decide: Decide, also: Also | None = None) -> None: ...
+
+
+class ChatRunner:
+    """Runs the chats this replica has claimed. ``now_ms`` is the clock that messages are stamped with."""
+
+    def __init__(
+        self,
+        settings: DanmuSettings,
+        book: Book,
+        open_room: OpenRoom,
+        archive: Archive,
+        follower: Follower,
+        publish: PublishLine,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.settings, self.book, self.open_room, self.archive = settings, book, open_room, archive
+        self.follower, self.publish, self.now_ms = follower, publish, now_ms
+
+    async def run(self, lease: Lease) -> Outcome:
+        """Hold one session's chat until it has ended, or until the lease is lost or handed over."""
+        with structlog.contextvars.bound_contextvars(session_id=lease.id, epoch=lease.epoch):
+            try:
+                return await self._run(lease)
+            finally:
+                self.follower.leave(lease.id)
+
+    async def _run(self, lease: Lease) -> Outcome:
+        view = await self.book.view(lease.id)
+        if view is None:
+            await self.archive.remove_journal(lease.id)
+            return Done()
+        plan = view.plan
+        started = ChatStarted(
+            session_id=plan.session_id,
+            streamer_id=plan.streamer_id,
+            chat_kind=plan.chat.kind,
+            worker=self.settings.worker,
+            epoch=lease.epoch,
+        )
+        await self.book.append(lease, plan.metadata, lambda chat: domain.decide_start(chat, started))
+        try:
+            async with self.open_room(plan.chat) as source:
+                return await _Held(self, lease, view, source).run()
+        except (UnknownChatKind, InvalidDescriptor) as error:
+            log.error("chat.cannot_be_opened", kind=plan.chat.kind, error=str(error))
+            await self.end(lease, plan, EndReason.FAILED, plan.metadata)
+            return Done()
+
+    async def end(self, lease: Lease, plan: Plan, reason: EndReason, metadata: Metadata) -> None:
+        """Say that nothing more will be written, and forget what is not needed any more."""
+        await self.book.append(
+            lease,
+            metadata,
+            lambda chat: domain.decide_end(
+                chat, session_id=plan.session_id, streamer_id=plan.streamer_id, reason=reason
+            ),
+            lambda connection: store.end(connection, plan.session_id),
+        )
+        await self.archive.remove_journal(plan.session_id)
+
+
+class _Held:
+    """One session in hand: listens all the time, and looks at its rows whenever they change."""
+
+    def __init__(self, runner: ChatRunner, lease: Lease, view: View, source: ChatSource) -> None:
+        self._runner, self._lease, self._view = runner, lease, view
+        self._settings, self._book, self._archive = runner.settings, runner.book, runner.archive
+        self._wake = runner.follower.follow(lease.id)
+        self._journal = Journal(runner.archive.folder(lease.id), lease.epoch)
+        live = LiveFeed(lambda line: runner.publish(lease.id, line), runner.settings.live_lines_per_s)
+        self._listener = Listener(view.plan.chat.kind, source, self._journal, live, self._wake)
+        self._lost_at: int | None = None
+        self._inherited = False
+        self._failures = 0
+
+    async def run(self) -> Outcome:
+        """Listen and cut until the end; see :meth:`ChatRunner.run`."""
+        self._listener.start()
+        handing_over = asyncio.create_task(self._wake_on_hand_over())
+        lost = False
+        try:
+            return await self._follow()
+        except LeaseLost:
+            lost = True
+            raise
+        finally:
+            handing_over.cancel()
+            await self._listener.stop(abandon=lost or self._lease.lost.is_set())
+
+    async def _follow(self) -> Outcome:
+        while not self._lease.handing_over.is_set():
+            self._listener.check()
+            if await self._look():
+                return Done()
+            delay = TICK_S if not self._failures else min(2.0 ** (self._failures - 1), RETRY_CAP_S)
+            if await wait_for_event(self._wake, delay):
+                self._wake.clear()
+                self._changed = True
+        await self._hand_over()
+        return Again()
+
+    _changed = False
+
+    async def _look(self) -> bool:
+        """One look at everything; whether the chat has ended. What the database or the store refuses now is tried again."""
+        try:
+            ended = await self._step()
+        except UNREACHABLE as error:
+            self._failures += 1
+            log.warning("chat.postponed", error=repr(error), failures=self._failures)
+            return False
+        self._failures = 0
+        return ended
+
+    async def _step(self) -> bool:
+        await self._tell_changes()
+        await self._inherit()
+        if self._changed or self._failures:
+            self._changed = False
+            view = await self._book.view(self._lease.id)
+            if view is None:
+                return True
+            self._view = view
+        over = self._is_over()
+        if over:
+            await self._listener.stop()
+        await self._cut_files(over=over)
+        if not over:
+            waiting = domain.is_waiting(self._view.segments)
+            self._journal.limit = self._settings.waiting_lines if waiting else None
+            return False
+        await self._end()
+        return True
+
+    async def _tell_changes(self) -> None:
+        changes = self._listener.changes
+        while changes:
+            await self._tell(changes[0])
+            changes.popleft()
+
+    async def _tell(self, change: ConnectionChange) -> None:
+        plan = self._view.plan
+        if change.state is ConnectionState.LOST:
+            lost = ChatDisconnected(session_id=plan.session_id, streamer_id=plan.streamer_id, cause=change.reason[:500])
+            await self._append(lambda chat: domain.decide_disconnect(chat, lost))
+            self._lost_at = change.at
+        elif self._lost_at is not None:
+            outage_s = max(change.at - self._lost_at, 0) / 1000
+            back = ChatReconnected(session_id=plan.session_id, streamer_id=plan.streamer_id, outage_s=outage_s)
+            await self._append(lambda chat: domain.decide_reconnect(chat, back))
+            self._lost_at = None
+
+    async def _append(self, decide: Decide) -> None:
+        await self._book.append(self._lease, self._view.plan.metadata, decide)
+
+    async def _inherit(self) -> None:
+        """After the connection stands: reading what the last owner left must not cost a line of what is said now."""
+        if not self._inherited:
+            left = await self._archive.take_over(self._lease.id, epoch=self._lease.epoch)
+            self._journal.adopt(left)
+            self._inherited = True
+            if left:
+                log.info("chat.taken_over", lines=sum(chunk.lines for chunk in left))
+
+    def _is_over(self) -> bool:
+        over = self._view.plan.over
+        if over is None:
+            return False
+        if domain.all_known(self._view.segments, expected=over.expected):
+            return True
+        if self._runner.now_ms() < over.at_ms + self._settings.straggler_s * 1000:
+            return False
+        log.warning("chat.segments_missing", expected=over.expected, known=len(self._view.segments))
+        return True
+
+    async def _cut_files(self, *, over: bool) -> None:
+        linger_ms = round(self._settings.linger_s * 1000)
+        while cut := domain.next_cut(self._view.segments, now_ms=self._runner.now_ms(), over=over, linger_ms=linger_ms):
+            await self._finish(cut)
+            view = await self._book.view(self._lease.id)
+            if view is None:
+                return
+            self._view = view
+
+    async def _finish(self, cut: Cut) -> None:
+        plan, segment = self._view.plan, cut.segment
+        chunks = self._journal.rotate(cut.upper_ms)
+        part = ChatPart(segment.index, segment.started_ms, cut.lower_ms, cut.upper_ms, _head(plan))
+        stored = await self._archive.store(plan.session_id, part, chunks, epoch=self._lease.epoch)
+        finished = ChatFileCompleted(
+            session_id=plan.session_id,
+            streamer_id=plan.streamer_id,
+            recording_id=segment.recording_id,
+            index=segment.index,
+            log=stored.log,
+            xml=stored.xml,
+            lines=stored.lines,
+            started_at=_iso(segment.started_ms),
+        )
+        await self._book.append(
+            self._lease,
+            self._view.causes.get((segment.recording_id, segment.index), plan.metadata),
+            lambda chat: domain.decide_file(chat, finished),
+            lambda connection: store.cut(connection, plan.session_id, segment, cut.upper_ms),
+        )
+        self._journal.forget(cut.upper_ms)
+        FILES.inc()
+        log.info("chat.file_completed", index=segment.index, lines=stored.lines, uri=stored.log.uri)
+
+    async def _end(self) -> None:
+        plan = self._view.plan
+        last = max((one.cut_ms or 0 for one in self._view.segments), default=0)
+        chunks = self._journal.rotate()
+        outside = await asyncio.to_thread(lambda: sum(1 for _ in received_between(chunks, last, 1 << 62)))
+        if outside:
+            LOST.labels("no_segment").inc(outside)
+            log.warning("chat.lines_without_segment", lines=outside)
+        cause = plan.over.metadata if plan.over else plan.metadata
+        await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause)
+
+    async def _hand_over(self) -> None:
+        await self._listener.stop()
+        try:
+            self._journal.rotate()
+            await self._archive.hand_over(self._lease.id)
+        except OSError as error:
+            log.warning("chat.journal_left_here", error=str(error), next="only this machine's next owner will have it")
+
+    async def _wake_on_hand_over(self) -> None:
+        await self._lease.handing_over.wait()
+        self._wake.set()
+
+
+def _head(plan: Plan) -> ChatHead:
+    return ChatHead(
+        platform=plan.platform,
+        room_id=str(plan.chat.descriptor.get("room_id", "")),
+        streamer=plan.streamer_name,
+        title=plan.title,
+        category=plan.category,
+        live_started_at=plan.started_ms,
+    )
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()

@@ -1,0 +1,175 @@
+"""Inline views of the chat service: whose chat is kept, and where its files are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chassis.database import Connection, Row
+from chassis.sql import beside
+from contracts.downloader import SegmentCompleted, SegmentDiscarded, SegmentOpened
+from contracts.envelope import Metadata
+from contracts.scheduler import ProcessCompleted, ProcessStopping, RecordingPlanned
+from contracts.values import Chat, EndReason
+
+from services.danmu.domain import Segment
+
+QUERIES = beside(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Nothing more will be recorded: how many segments there are, since when it is known, and from which event."""
+
+    expected: int
+    at_ms: int
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A session whose chat is kept. ``reason``: why the session closed, once it has."""
+
+    session_id: str
+    streamer_id: str
+    streamer_name: str
+    platform: str
+    title: str
+    category: str
+    started_ms: int
+    chat: Chat
+    metadata: Metadata
+    reason: EndReason | None
+    over: Over | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All rows of one session. ``causes``: the metadata of the event that completed a segment, by (recording, index)."""
+
+    plan: Plan
+    segments: tuple[Segment, ...]
+    causes: dict[tuple[str, int], Metadata]
+
+
+async def save_plan(connection: Connection, event: RecordingPlanned, chat: Chat, metadata: Metadata, ms: int) -> None:
+    """Keep what the runner needs; ``ms`` is when the session started."""
+    await connection.execute(
+        QUERIES["plan"],
+        event.session_id,
+        event.streamer_id,
+        event.streamer_name,
+        event.platform,
+        event.title,
+        event.category,
+        ms,
+        chat.kind,
+        chat.descriptor,
+        metadata.to_dict(),
+    )
+
+
+async def set_reason(connection: Connection, event: ProcessStopping) -> None:
+    """Remember why the session closed."""
+    await connection.execute(QUERIES["stopping"], event.session_id, event.reason.value)
+
+
+async def set_over(connection: Connection, event: ProcessCompleted, metadata: Metadata, ms: int) -> None:
+    """Nothing more will be recorded; the cut points of a session without chat are forgotten."""
+    known = await connection.fetchval(QUERIES["over"], event.session_id, event.segments, ms, metadata.to_dict())
+    if known is None:
+        await connection.execute(QUERIES["forget_segments"], event.session_id)
+
+
+async def open_segment(connection: Connection, event: SegmentOpened, started_ms: int) -> None:
+    """A cut point: a segment begins."""
+    await connection.execute(QUERIES["open_segment"], event.session_id, event.recording_id, event.index, started_ms)
+
+
+async def close_segment(
+    connection: Connection, event: SegmentCompleted, started_ms: int, metadata: Metadata, now_ms: int
+) -> None:
+    """A segment is finished; its opening may not have been heard of."""
+    await connection.execute(
+        QUERIES["close_segment"],
+        event.session_id,
+        event.recording_id,
+        event.index,
+        started_ms,
+        started_ms + event.duration_ms,
+        now_ms,
+        metadata.to_dict(),
+    )
+
+
+async def discard_segment(connection: Connection, event: SegmentDiscarded) -> None:
+    """There is no such segment after all."""
+    await connection.execute(QUERIES["discard_segment"], event.session_id, event.recording_id, event.index)
+
+
+async def load(connection: Connection, session_id: str) -> View | None:
+    """All rows of a session, or ``None`` when its chat is not kept or has ended."""
+    row = await connection.fetchrow(QUERIES["load_plan"], session_id)
+    if row is None:
+        return None
+    rows = await connection.fetch(QUERIES["load_segments"], session_id)
+    causes = {(one["recording_id"], one["index"]): one["metadata"] for one in rows if one["metadata"]}
+    return View(
+        _plan(row),
+        tuple(_segment(one) for one in rows),
+        {key: Metadata.from_dict(values) for key, values in causes.items()},
+    )
+
+
+async def revisions(connection: Connection, session_ids: Sequence[str]) -> dict[str, int]:
+    """A number per session that grows whenever its rows change."""
+    rows = await connection.fetch(QUERIES["revisions"], list(session_ids))
+    return {row["session_id"]: row["revision"] for row in rows}
+
+
+async def cut(connection: Connection, session_id: str, segment: Segment, cut_ms: int) -> None:
+    """The chat file of a segment is finished."""
+    await connection.execute(QUERIES["cut_segment"], session_id, segment.recording_id, segment.index, cut_ms)
+
+
+async def end(connection: Connection, session_id: str) -> None:
+    """The chat has ended; its cut points are of no use any more."""
+    await connection.execute(QUERIES["end_chat"], session_id)
+    await connection.execute(QUERIES["forget_segments"], session_id)
+
+
+async def ended(connection: Connection, session_ids: Sequence[str]) -> frozenset[str]:
+    """Which of these sessions have a chat that has ended."""
+    rows = await connection.fetch(QUERIES["ended_chats"], list(session_ids))
+    return frozenset(row["session_id"] for row in rows)
+
+
+def _plan(row: Row) -> Plan:
+    over = None
+    if row["over_ms"] is not None:
+        over = Over(row["expected"], row["over_ms"], Metadata.from_dict(row["over_metadata"]))
+    return Plan(
+        session_id=row["session_id"],
+        streamer_id=row["streamer_id"],
+        streamer_name=row["streamer_name"],
+        platform=row["platform"],
+        title=row["title"],
+        category=row["category"],
+        started_ms=row["started_ms"],
+        chat=Chat(kind=row["chat_kind"], descriptor=row["descriptor"]),
+        metadata=Metadata.from_dict(row["metadata"]),
+        reason=EndReason(row["reason"]) if row["reason"] else None,
+        over=over,
+    )
+
+
+def _segment(row: Row) -> Segment:
+    return Segment(
+        recording_id=row["recording_id"],
+        index=row["index"],
+        started_ms=row["started_ms"],
+        ended_ms=row["ended_ms"],
+        closed_ms=row["closed_ms"],
+        discarded=row["discarded"],
+        cut_ms=row["cut_ms"],
+    )
