@@ -237,13 +237,11 @@ def test_limits_keep_every_promise(source, limits):
 
 @settings(max_examples=100)
 @given(connections())
-def test_by_content_alone_every_promise_holds_too(source):
-    options = RepairOptions(replay="content")
-    for content in repaired(source, options=options).contents:
+def test_by_content_alone_time_is_repaired_all_the_same(source):
+    for content in repaired(source, options=RepairOptions(replay="content")).contents:
         times = [tag.timestamp for tag in flv.media(content)]
         assert times[0] == 0
         assert all(0 <= after - before <= JUMP for before, after in pairwise(times))
-        assert flv.record(content, options=options).contents == [content]
 
 
 @settings(max_examples=150)

@@ -141,3 +141,29 @@ def test_a_group_that_differs_in_one_tag_from_what_was_written_keeps_that_tag():
         harness(flv.gop(n * 400, n))
     changed = [*flv.gop(100_000, 3)[:-1], flv.audio(100_390, 999_999)]
     assert harness(changed, reconnected=True).tags == changed[-1:]
+
+
+def test_times_are_compared_within_one_clock_only():
+    # Given three groups, a jump, and two more
+    harness = Harness()
+    for n in range(3):
+        harness(flv.gop(n * 400, n))
+    for n in range(3, 5):
+        harness(flv.gop(900_000 + n * 400, n))
+    # When a connection with a clock of its own replays a group from behind the jump
+    assert harness(flv.gop(5_000_000 + 1200, 3), reconnected=True) is None
+    # Then what follows is placed by it
+    assert harness(flv.gop(5_000_000 + 2000, 5)).source_shift == 4_100_000
+    # But a replay from before the jump tells nothing about the clock of today
+    assert harness(flv.gop(70_000, 1), reconnected=True) is None
+    assert harness(flv.gop(70_400, 6)).source_shift is None
+
+
+def test_a_group_may_break_more_than_once():
+    harness = Harness()
+    whole = flv.gop(0, 1)
+    harness(whole[:9])
+    again = [Tag.of(tag.type, tag.timestamp + 70_000, tag.payload) for tag in whole]
+    assert harness(again[:15], reconnected=True).tags == again[9:15]
+    last = [Tag.of(tag.type, tag.timestamp + 5_000_000, tag.payload) for tag in whole]
+    assert harness(last, reconnected=True).tags == last[15:]

@@ -48,7 +48,7 @@ class RepairOptions:
     """Thresholds of the chain.
 
     `replay="timeline"` drops a group as a replay only where the source's clock was broken as well, so that a still picture or a short
-    loop is kept; `"content"` drops every group that equals one of the last `replay_window` groups.
+    loop is kept; `"content"` drops every group that equals one of the last `replay_window` groups, so repairing its output again may drop more.
     """
 
     min_fragment_tags: int = 10
