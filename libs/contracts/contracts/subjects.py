@@ -26,6 +26,12 @@ def of(message: Message) -> str:
     return f"sig.{message.service}.{message.message_name}.{token(message.key)}"
 
 
+def of_recorded(message_type: str, stream: str) -> str:
+    """The subject of a recorded event by its type and its stream, also when no class reads the type any more."""
+    service, aggregate, name, major = message_type.split(".")
+    return f"evt.{service}.{aggregate}.{token(stream.removeprefix(f'{aggregate}-'))}.{name}.{major}"
+
+
 def filter_of(cls: type[Message]) -> str:
     """The subject filter that matches every message of a class."""
     if issubclass(cls, Event):
