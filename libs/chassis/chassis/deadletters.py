@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -17,6 +18,8 @@ from chassis.sql import beside
 
 QUERIES = beside(__file__, "deadletters.sql")
 MAX_ERROR = 2000
+MAX_COPY = 900 * 1024
+"""Bytes of the copy on the DLQ stream, headers included: the bus takes 1 MiB by default."""
 
 
 async def bury(pool: Pool, service: str, consumer: str, delivery: Delivery, error: BaseException) -> str:
@@ -25,37 +28,23 @@ async def bury(pool: Pool, service: str, consumer: str, delivery: Delivery, erro
     A message that is buried a second time (its term was lost) keeps its first letter.
     """
     message_id, message_type = _identity(delivery)
+    buried = system.of(service, system.DeadLetterBuried)(
+        letter_id=new_key(),
+        consumer=consumer,
+        message_id=message_id,
+        letter_type=message_type,
+        subject=_storable(delivery.subject),
+        error_type=type(error).__name__,
+        error=_storable(str(error))[:MAX_ERROR],
+        deliveries=delivery.deliveries,
+    )
     async with pool.acquire() as connection, connection.transaction():
-        known = await connection.fetchval(QUERIES["find_by_message"], consumer, message_id)
-        if known is not None:
-            return str(known)
-        letter_id, text = new_key(), f"{error}"[:MAX_ERROR]
-        headers = json.dumps(dict(delivery.headers))
-        await connection.execute(
-            QUERIES["bury"],
-            letter_id,
-            consumer,
-            delivery.subject,
-            headers,
-            delivery.data,
-            type(error).__name__,
-            text,
-            delivery.deliveries,
-        )
-        buried = system.of(service, system.DeadLetterBuried)(
-            letter_id=letter_id,
-            consumer=consumer,
-            message_id=message_id,
-            letter_type=message_type,
-            subject=delivery.subject,
-            error_type=type(error).__name__,
-            error=text,
-            deliveries=delivery.deliveries,
-        )
+        if not await _store(connection, delivery, buried):
+            return str(await connection.fetchval(QUERIES["find_by_message"], consumer, message_id))
         metadata = _metadata(delivery)
         await eventlog.append(connection, service, Loaded(buried.stream, None, 0), [buried], metadata=metadata)
-        await _forward(connection, service, consumer, delivery, buried)
-    return letter_id
+        await _forward(connection, service, delivery, buried)
+    return buried.letter_id
 
 
 async def find(connection: Connection, letter_id: str) -> Any:
@@ -73,22 +62,50 @@ def envelope_of(letter: Any) -> Envelope:
     return Envelope.from_headers(json.loads(letter["headers"]), letter["payload"])
 
 
-async def _forward(
-    connection: Connection, service: str, consumer: str, delivery: Delivery, buried: system.DeadLetterBuried
-) -> None:
+async def _store(connection: Connection, delivery: Delivery, buried: system.DeadLetterBuried) -> bool:
+    stored = await connection.fetchval(
+        QUERIES["bury"],
+        buried.letter_id,
+        buried.consumer,
+        buried.message_id,
+        buried.subject,
+        json.dumps(_headers(delivery)),
+        delivery.data,
+        buried.error_type,
+        buried.error,
+        buried.deliveries,
+    )
+    return stored is not None
+
+
+async def _forward(connection: Connection, service: str, delivery: Delivery, buried: system.DeadLetterBuried) -> None:
     headers = {
-        **{name: value for name, value in delivery.headers.items() if not name.startswith("Nats-")},
+        **{name: value for name, value in _headers(delivery).items() if not name.startswith("Nats-")},
         "Nats-Msg-Id": f"dead-{buried.letter_id}",
-        "Aircheck-Subject": delivery.subject,
+        "Aircheck-Subject": buried.subject,
         "Aircheck-Letter": buried.letter_id,
-        "Aircheck-Error": buried.error.replace("\n", " ").replace("\r", " ")[:500],
+        "Aircheck-Error": " ".join(buried.error.split())[:500],
     }
-    subject = subjects.dead_letter_of(service, consumer)
-    await connection.execute(eventlog.QUERIES["enqueue"], new_id(), subject, json.dumps(headers), delivery.data)
+    body = delivery.data
+    if len(body) + sum(len(name) + len(value) for name, value in headers.items()) > MAX_COPY:
+        # With our headers it would exceed what the bus takes and block the relay for ever; the table has it whole.
+        headers["Aircheck-Truncated"], body = str(len(body)), b""
+    subject = subjects.dead_letter_of(service, buried.consumer)
+    await connection.execute(eventlog.QUERIES["enqueue"], new_id(), subject, json.dumps(headers), body)
+
+
+def _headers(delivery: Delivery) -> dict[str, str]:
+    return {_storable(name): _storable(value) for name, value in delivery.headers.items()}
+
+
+def _storable(text: str) -> str:
+    # Neither text nor jsonb take U+0000 or half a surrogate pair, and poison may hold either.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def _identity(delivery: Delivery) -> tuple[str, str]:
-    return delivery.headers.get("ce-id", f"sequence-{delivery.sequence}"), delivery.headers.get("ce-type", "unknown")
+    nameless = f"sequence-{delivery.sequence}-{hashlib.sha256(delivery.data).hexdigest()[:16]}"
+    return _storable(delivery.headers.get("ce-id", nameless)), _storable(delivery.headers.get("ce-type", "unknown"))
 
 
 def _metadata(delivery: Delivery) -> Metadata:

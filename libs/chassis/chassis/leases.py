@@ -27,7 +27,11 @@ log = structlog.get_logger(__name__)
 
 
 async def offer(connection: Connection, kind: str, name: str, *, delay_s: float = 0) -> None:
-    """Make work available to all replicas of the service. Does nothing when it is already offered or claimed."""
+    """Make work available to all replicas of the service, not before ``delay_s`` from now.
+
+    Work that waits already is done once, at the earlier time; work in hand is done once more when its present run has ended, because that run
+    may have looked before this transaction commits.
+    """
     await connection.execute(QUERIES["offer"], name, kind, delay_s)
 
 
@@ -37,6 +41,7 @@ class Lease:
 
     name: str
     epoch: int
+    offers: int = 1
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     handing_over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -85,14 +90,17 @@ class LeaseRunner:
         concurrency: int = 8,
         heartbeat_s: float = HEARTBEAT_S,
         expiry_s: float = EXPIRY_S,
+        finish_s: float = 20.0,
     ) -> None:
         self.pool, self.kind, self.run, self.owner = pool, kind, run, owner
         self.concurrency, self.heartbeat_s, self.expiry_s = concurrency, heartbeat_s, expiry_s
+        self.finish_s = finish_s
         self._wake = asyncio.Event()
         self._held: dict[str, Lease] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, int] = {}
-        self._loops: list[asyncio.Task[None]] = []
+        self._claiming: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
@@ -110,22 +118,26 @@ class LeaseRunner:
 
     async def start(self) -> None:
         """Begin to claim."""
-        self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._beat_loop())]
+        self._claiming = asyncio.create_task(self._claim_loop(), name=f"claim-{self.kind}")
+        self._beating = asyncio.create_task(self._beat_loop(), name=f"beat-{self.kind}")
 
-    async def stop(self, timeout_s: float = 20.0) -> None:
-        """Claim nothing more, ask every run to hand over, wait for them, release what is left."""
+    async def stop(self) -> None:
+        """Claim nothing more, ask every run to hand over, wait ``finish_s`` for them, release what is left."""
         self._stopping = True
         self._wake.set()
+        if self._claiming is not None:
+            # Not cancelled at once: a claim that is under way would own work that nobody runs.
+            await asyncio.wait([self._claiming], timeout=self.finish_s)
+            await _end(self._claiming)
         for lease in self._held.values():
             lease.handing_over.set()
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks.values(), timeout=timeout_s)
+            _, late = await asyncio.wait(self._tasks.values(), timeout=self.finish_s)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._beating is not None:
+            await _end(self._beating)
 
     async def _claim_loop(self) -> None:
         while not self._stopping:
@@ -134,16 +146,23 @@ class LeaseRunner:
             try:
                 delay = await self._claim_what_is_open()
             except UNREACHABLE as error:
-                log.warning("lease.claim_failed", kind=self.kind, error=str(error))
+                log.warning("lease.claim_failed", kind=self.kind, error=repr(error))
+            except Exception:
+                log.exception("lease.claim_failed", kind=self.kind)
             await wait_for_event(self._wake, delay)
 
     async def _claim_what_is_open(self) -> float:
         free = self.concurrency - len(self._tasks)
         if free > 0 and not self._stopping:
-            rows = await self.pool.fetch(QUERIES["claim"], self.kind, self.owner, self.expiry_s, free)
+            # Not what is in hand here: after an outage its lease has expired, but the run goes on and the next heartbeat renews it.
+            rows = await self.pool.fetch(
+                QUERIES["claim"], self.kind, self.owner, self.expiry_s, free, list(self._tasks)
+            )
             for row in rows:
-                self._begin(Lease(row["name"], row["epoch"]))
-        due = await self.pool.fetchval(QUERIES["next_open_s"], self.kind)
+                self._begin(Lease(row["name"], row["epoch"], row["offers"]))
+        if len(self._tasks) >= self.concurrency:
+            return self.heartbeat_s
+        due = await self.pool.fetchval(QUERIES["next_open_s"], self.kind, list(self._tasks))
         return self.heartbeat_s if due is None else min(self.heartbeat_s, max(due + 0.02, 0.05))
 
     def _begin(self, lease: Lease) -> None:
@@ -153,8 +172,7 @@ class LeaseRunner:
         task.add_done_callback(lambda _: self._forget(lease))
 
     def _forget(self, lease: Lease) -> None:
-        self._tasks.pop(lease.name, None)
-        self._held.pop(lease.name, None)
+        del self._tasks[lease.name], self._held[lease.name]
         self._wake.set()
 
     async def _run(self, lease: Lease) -> None:
@@ -173,17 +191,30 @@ class LeaseRunner:
     async def _settle(self, lease: Lease, outcome: Outcome) -> None:
         with suppress(*UNREACHABLE):  # the lease expires by itself
             if isinstance(outcome, Again) and outcome.delay_s > 0:
-                await self.pool.execute(QUERIES["postpone"], lease.name, lease.epoch, self.owner, outcome.delay_s)
+                await self.pool.execute(
+                    QUERIES["postpone"], lease.name, lease.epoch, self.owner, outcome.delay_s, lease.offers
+                )
+            elif isinstance(outcome, Done):
+                await self._finish(lease)
             else:
-                statement = "finish" if isinstance(outcome, Done) else "release"
-                await self.pool.execute(QUERIES[statement], lease.name, lease.epoch, self.owner)
+                await self.pool.execute(QUERIES["release"], lease.name, lease.epoch, self.owner)
+
+    async def _finish(self, lease: Lease) -> None:
+        status = await self.pool.execute(QUERIES["finish"], lease.name, lease.epoch, self.owner, lease.offers)
+        if status == "DELETE 0":
+            # Offered again since the claim: whoever offered it wants a run that sees what it did.
+            await self.pool.execute(QUERIES["release"], lease.name, lease.epoch, self.owner)
 
     async def _beat_loop(self) -> None:
         while True:
             await asyncio.sleep(self.heartbeat_s)
             held = [lease for lease in self._held.values() if not lease.lost.is_set()]
             if held:
-                await self._beat(held)
+                try:
+                    await self._beat(held)
+                except Exception:
+                    # Whatever it was, the work in hand would silently belong to nobody without the next heartbeat.
+                    log.exception("lease.heartbeat_failed", kind=self.kind)
 
     async def _beat(self, held: list[Lease]) -> None:
         names, epochs = [lease.name for lease in held], [lease.epoch for lease in held]
@@ -191,7 +222,7 @@ class LeaseRunner:
             rows = await self.pool.fetch(QUERIES["beat"], self.owner, self.expiry_s, names, epochs)
         except UNREACHABLE as error:
             # Without the database nobody can claim the work or append for it: keep going, the epoch decides when it is back.
-            log.warning("lease.heartbeat_failed", kind=self.kind, error=str(error))
+            log.warning("lease.heartbeat_failed", kind=self.kind, error=repr(error))
             return
         alive = {row["name"] for row in rows}
         for lease in held:
@@ -203,3 +234,8 @@ class LeaseRunner:
             log.warning("lease.lost", lease=lease.name, epoch=lease.epoch)
             lease.lost.set()
             self._tasks[lease.name].cancel()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,22 +1,30 @@
 -- name: offer
-insert into leases (name, kind, not_before) values ($1, $2, now() + make_interval(secs => $3)) on conflict (name) do nothing
+insert into leases (name, kind, not_before) values ($1, $2, now() + make_interval(secs => $3))
+on conflict (name) do update set offers = leases.offers + 1, not_before = least(coalesce(leases.not_before, now()), excluded.not_before)
 
 -- name: claim
+-- for update, not less: it is what an append under an older epoch waits for, and what waits for such an append.
 with open as (
   select name from leases
-  where kind = $1 and (owner is null or expires_at < now()) and (not_before is null or not_before <= now())
+  where kind = $1 and (owner is null or expires_at < now()) and (not_before is null or not_before <= now()) and name <> all($5::text[])
   order by created_at limit $4 for update skip locked
 )
-update leases set owner = $2, epoch = epoch + 1, expires_at = now() + make_interval(secs => $3)
+update leases set owner = $2, epoch = nextval('lease_epochs'), expires_at = now() + make_interval(secs => $3)
 from open where leases.name = open.name
-returning leases.name, leases.epoch
+returning leases.name, leases.epoch, leases.offers
 
 -- name: claim_named
-insert into leases (name, kind, owner, epoch, expires_at)
-values ($1, $2, $3, 1, now() + make_interval(secs => $4))
-on conflict (name) do update set owner = $3, epoch = leases.epoch + 1, expires_at = now() + make_interval(secs => $4)
-where leases.owner is null or leases.expires_at < now()
-returning epoch
+with open as (
+  select name from leases where name = $1 and (owner is null or expires_at < now()) for update
+), taken as (
+  update leases set owner = $3, epoch = nextval('lease_epochs'), expires_at = now() + make_interval(secs => $4)
+  from open where leases.name = open.name returning leases.epoch
+), made as (
+  insert into leases (name, kind, owner, epoch, expires_at)
+  select $1, $2, $3, nextval('lease_epochs'), now() + make_interval(secs => $4) where not exists (select from open)
+  on conflict (name) do nothing returning epoch
+)
+select epoch from taken union all select epoch from made
 
 -- name: beat
 update leases set expires_at = now() + make_interval(secs => $2)
@@ -28,12 +36,13 @@ returning leases.name
 update leases set owner = null, expires_at = null where name = $1 and epoch = $2 and owner = $3
 
 -- name: postpone
-update leases set owner = null, expires_at = null, not_before = now() + make_interval(secs => $4)
+update leases set owner = null, expires_at = null,
+  not_before = case when offers = $5 then now() + make_interval(secs => $4) else now() end
 where name = $1 and epoch = $2 and owner = $3
 
 -- name: finish
-delete from leases where name = $1 and epoch = $2 and owner = $3
+delete from leases where name = $1 and epoch = $2 and owner = $3 and offers = $4
 
 -- name: next_open_s
 select extract(epoch from min(greatest(coalesce(case when owner is null then not_before else expires_at end, now()), now())) - now())::float8
-from leases where kind = $1
+from leases where kind = $1 and name <> all($2::text[])

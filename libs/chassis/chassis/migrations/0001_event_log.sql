@@ -42,7 +42,9 @@ create table inbox (
 );
 create index inbox_age on inbox (handled_at);
 
--- Work that exactly one replica does at a time. The epoch is the fencing token: it grows with each claim.
+-- Work that exactly one replica does at a time. The epoch is the fencing token: it grows with each claim, and goes on growing when the
+-- same work is finished and offered again. `offers` counts the offers, so that one made during the last moments of a run is not lost.
+create sequence lease_epochs;
 create table leases (
   name       text primary key,
   kind       text not null,
@@ -50,6 +52,7 @@ create table leases (
   epoch      bigint not null default 0,
   expires_at timestamptz,
   not_before timestamptz,
+  offers     bigint not null default 1,
   created_at timestamptz not null default now()
 );
 create index leases_open on leases (kind, created_at);
@@ -57,13 +60,15 @@ create index leases_open on leases (kind, created_at);
 create table dead_letters (
   letter_id  text primary key,
   consumer   text not null,
+  message_id text not null,
   subject    text not null,
   headers    jsonb not null,
   payload    bytea not null,
   error_type text not null,
   error      text not null,
   deliveries integer not null,
-  buried_at  timestamptz not null default now()
+  buried_at  timestamptz not null default now(),
+  unique (consumer, message_id)
 );
 -- The outbox and the inbox live by insert and delete: vacuum by count, not by share.
 alter table outbox set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
