@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -9,16 +10,21 @@ from typing import Any, Protocol
 import asyncpg
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-UNREACHABLE: tuple[type[BaseException], ...] = (
-    OSError,
+_DOWN: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What a restart or an outage of the server looks like. Never the fault of the message in hand."""
+"""What only the server says or its loss causes: stopping, starting, out of connections, out of disk, a standby."""
+
+UNREACHABLE: tuple[type[BaseException], ...] = (OSError, asyncpg.InterfaceError, *_DOWN)
+"""What a restart or an outage of the server can look like. Other things look like it too: see :func:`is_outage`."""
+
+CONTENDED: tuple[type[BaseException], ...] = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Two transactions were in each other's way and the server undid this one: try again at once."""
 
 
 class Row(Protocol):
@@ -46,6 +52,30 @@ class Connection(Protocol):
 
 
 Pool = asyncpg.Pool
+
+_KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""A replica whose machine vanished must not hold the relay's lock for the two hours of the usual defaults."""
+
+
+async def is_outage(pool: Pool, error: BaseException, *, timeout_s: float = 2.0) -> bool:
+    """Whether an error is due to the database being away.
+
+    A timeout of somebody else's server and a value that does not fit its column share their classes with a lost connection, so in doubt the
+    database is asked.
+    """
+    if isinstance(error, _DOWN):
+        return True
+    return isinstance(error, UNREACHABLE) and not await answers(pool, timeout_s)
+
+
+async def answers(pool: Pool, timeout_s: float) -> bool:
+    """Whether the database answers a query within ``timeout_s``."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await pool.fetchval("select 1")
+    except UNREACHABLE:
+        return False
+    return True
 
 
 async def _prepare(connection: Any) -> None:
@@ -78,6 +108,7 @@ async def open_pool(dsn: str, *, name: str, min_size: int = 1, max_size: int = 6
                     "application_name": name,
                     "idle_in_transaction_session_timeout": "60000",
                     "jit": "off",
+                    **_KEEPALIVE,
                 },
             )
     return pool

@@ -1,52 +1,39 @@
 """From a delivery to exactly one effect: decode, find the handler, run it in one transaction, settle.
 
 Acknowledge after commit. A transient failure goes back with ``min(2^n, 300)`` s and jitter; poison, or a message that failed too often,
-goes to the dead letters and is terminated. An unreachable database is never the message's fault and never counts.
+goes to the dead letters and is terminated. An outage of the database is never the message's fault and never counts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from contracts import system, topology
 from contracts.aggregate import Rejected
-from contracts.envelope import Envelope, MalformedEnvelope
+from contracts.envelope import Envelope
 from contracts.message import Command, Event, Message, Signal
-from contracts.registry import UnknownMessage, load_vocabulary
+from contracts.registry import load_vocabulary
 from pydantic import ValidationError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_random
 
 from chassis import deadletters, telemetry
-from chassis.database import UNREACHABLE, Pool
+from chassis.database import CONTENDED, UNREACHABLE, Connection, Pool, is_outage
 from chassis.delivery import Delivery
 from chassis.errors import Conflict, Poison
 from chassis.eventlog import QUERIES, Loaded
 from chassis.handlers import Handler, Handlers
 from chassis.lanes import Lanes
+from chassis.retries import Failures, Policy
 from chassis.work import Resources, Work
 
-POISON: tuple[type[BaseException], ...] = (ValidationError, UnknownMessage, MalformedEnvelope, Poison)
+POISON: tuple[type[BaseException], ...] = (ValidationError, Poison)
+RETRY_AT_ONCE: tuple[type[BaseException], ...] = (Conflict, *CONTENDED)
+KEPT_FREE = 2
+"""Connections that handlers leave to the relay, the heartbeats and whatever a handler asks of the pool beside its own transaction."""
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How failures are retried: the delay after the n-th delivery is ``min(base_s * 2^n, cap_s)`` plus up to a quarter of it."""
-
-    base_s: float = 1.0
-    cap_s: float = 300.0
-    max_deliveries: int = 12
-    conflict_attempts: int = 8
-
-    def delay_s(self, deliveries: int) -> float:
-        """Seconds until the next delivery."""
-        delay = min(self.base_s * 2.0 ** min(deliveries, 30), self.cap_s)
-        return delay + random.uniform(0, delay / 4)
 
 
 class Dispatcher:
@@ -67,7 +54,8 @@ class Dispatcher:
         self.service = handlers.service
         self.policy = policy or Policy()
         self._committed, self._announce = committed, announce
-        self._lanes = Lanes()
+        self._lanes, self._failures = Lanes(), Failures()
+        self._transactions = asyncio.Semaphore(max(1, pool.get_max_size() - KEPT_FREE))
         self._direct = asyncio.Semaphore(direct_limit)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +64,8 @@ class Dispatcher:
         try:
             envelope = Envelope.from_headers(delivery.headers, delivery.data)
             message = load_vocabulary().decode(envelope.type, envelope.data)
-        except POISON as error:
+        except Exception as error:
+            # Reading is pure, so that whatever goes wrong here goes wrong again.
             await self._bury(consumer, delivery, error)
             return
         if self.handlers.is_direct(type(message)):
@@ -91,7 +80,7 @@ class Dispatcher:
         handler = self._find(message)
         fresh = False
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(Conflict),
+            retry=retry_if_exception_type(RETRY_AT_ONCE),
             stop=stop_after_attempt(self.policy.conflict_attempts),
             wait=wait_random(0.005, 0.05),
             before_sleep=_count_conflict,
@@ -108,45 +97,59 @@ class Dispatcher:
 
     async def _deliver_in_order(self, consumer: str, delivery: Delivery, message: Message, envelope: Envelope) -> None:
         key = topology.ordering_key(message)
-        if self._lanes.blocked(key, delivery.sequence):
-            await delivery.nak(self.policy.delay_s(1))
+        wait = self._lanes.hold_back_s(consumer, key, delivery.sequence)
+        if wait is not None:
+            await self._again(consumer, delivery, key, wait, "held_back")
             return
         try:
             with telemetry.processing(envelope, delivery.deliveries):
-                await self.execute(consumer, message, envelope)
+                fresh = await self.execute(consumer, message, envelope)
         except POISON as error:
-            await self._bury(consumer, delivery, error)
+            await self._bury(consumer, delivery, error, key)
         except Exception as error:
             await self._retry_or_bury(consumer, delivery, key, error)
-            return
         else:
+            self._dealt_with(consumer, delivery, key, "handled" if fresh else "duplicate")
             await delivery.ack()
-        self._lanes.clear(key, delivery.sequence)
 
     async def _retry_or_bury(self, consumer: str, delivery: Delivery, key: str, error: Exception) -> None:
-        if delivery.deliveries >= self.policy.max_deliveries and not isinstance(error, UNREACHABLE):
-            await self._bury(consumer, delivery, error)
-            self._lanes.clear(key, delivery.sequence)
-            return
-        delay = self.policy.delay_s(delivery.deliveries)
+        if await is_outage(self.pool, error):
+            delay = self.policy.delay_s(min(delivery.deliveries, 3))
+        else:
+            failures = self._failures.add(consumer, delivery.sequence)
+            if failures >= self.policy.max_deliveries:
+                await self._bury(consumer, delivery, error, key)
+                return
+            delay = self.policy.delay_s(failures)
         log.warning(
-            "delivery.retry", subject=delivery.subject, deliveries=delivery.deliveries, delay_s=round(delay, 2), error=repr(error),
+            "delivery.retry", subject=delivery.subject, deliveries=delivery.deliveries, delay_s=round(delay, 2), error=repr(error)[:500],
             exc_info=not isinstance(error, UNREACHABLE),
         )  # fmt: skip
-        telemetry.DELIVERIES.labels(self.service, consumer, "retry").inc()
-        self._lanes.park(key, delivery.sequence, delay)
-        await delivery.nak(delay)
+        await self._again(consumer, delivery, key, delay, "retry")
 
-    async def _bury(self, consumer: str, delivery: Delivery, error: BaseException) -> None:
+    async def _bury(self, consumer: str, delivery: Delivery, error: BaseException, key: str = "") -> None:
         try:
             letter = await deadletters.bury(self.pool, self.service, consumer, delivery, error)
-        except UNREACHABLE:
-            await delivery.nak(self.policy.delay_s(delivery.deliveries))
+        except Exception as failure:
+            log.warning("delivery.not_buried", subject=delivery.subject, error=repr(failure)[:500],
+                        exc_info=not isinstance(failure, UNREACHABLE))  # fmt: skip
+            await self._again(consumer, delivery, key, self.policy.delay_s(delivery.deliveries), "retry")
             return
         self._committed()
-        await delivery.term()
-        telemetry.DELIVERIES.labels(self.service, consumer, "buried").inc()
+        self._dealt_with(consumer, delivery, key, "buried")
         log.error("delivery.buried", letter=letter, subject=delivery.subject, error=repr(error)[:500])
+        await delivery.term()
+
+    async def _again(self, consumer: str, delivery: Delivery, key: str, delay_s: float, outcome: str) -> None:
+        if key:
+            self._lanes.park(consumer, key, delivery.sequence, delay_s)
+        telemetry.DELIVERIES.labels(self.service, consumer, outcome).inc()
+        await delivery.nak(delay_s)
+
+    def _dealt_with(self, consumer: str, delivery: Delivery, key: str, outcome: str) -> None:
+        self._failures.forget(consumer, delivery.sequence)
+        self._lanes.clear(consumer, key, delivery.sequence)
+        telemetry.DELIVERIES.labels(self.service, consumer, outcome).inc()
 
     async def _once(self, consumer: str, handler: Handler, message: Message, envelope: Envelope) -> bool:
         work = self._work(envelope)
@@ -162,7 +165,7 @@ class Dispatcher:
                 work = self._work(envelope)
                 connection = await work.begin()
                 await self._reject(work, message, envelope, refusal)
-            await connection.execute(QUERIES["inbox_record"], consumer, envelope.id)
+            await record(connection, consumer, envelope)
             await work.commit()
         except BaseException:
             await work.rollback()
@@ -182,8 +185,13 @@ class Dispatcher:
         await work.append(Loaded(rejected.stream, None, 0), [rejected])
 
     async def _settled(self, envelope: Envelope) -> None:
-        if self._announce is not None:
+        if self._announce is None:
+            return
+        try:
             await self._announce(system.of(self.service, system.CommandSettled)(command_id=envelope.id.hex))
+        except Exception as error:
+            # It may be lost, and what it announces is committed.
+            log.warning("signal.not_sent", error=repr(error))
 
     async def _start_direct(self, message: Message, envelope: Envelope) -> None:
         await self._direct.acquire()
@@ -192,19 +200,22 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     async def _run_direct(self, message: Message, envelope: Envelope) -> None:
+        outcome = "direct"
         try:
             with telemetry.processing(envelope, 1):
                 await self._direct_with_retries(message, envelope)
         except Exception as error:
+            outcome = "direct_failed"
             log.warning("direct.failed", type=envelope.message_type, key=message.key, error=repr(error), exc_info=True)
         finally:
             self._direct.release()
+            telemetry.DELIVERIES.labels(self.service, f"commands-{self.service}", outcome).inc()
 
     async def _direct_with_retries(self, message: Message, envelope: Envelope) -> None:
         handler = self._find(message)
         async with self._lanes.turn(message.key):
             async for attempt in AsyncRetrying(
-                retry=retry_if_exception_type(Conflict),
+                retry=retry_if_exception_type(RETRY_AT_ONCE),
                 stop=stop_after_attempt(3),
                 wait=wait_random(0, 0.05),
                 reraise=True,
@@ -223,11 +234,19 @@ class Dispatcher:
     def _find(self, message: Message) -> Handler:
         handler = self.handlers.find(type(message))
         if handler is None:
-            raise UnknownMessage(f"{self.service} has no handler for {message.message_type}")
+            raise Poison(f"{self.service} has no handler for {message.message_type}")
         return handler
 
     def _work(self, envelope: Envelope) -> Work:
-        return Work(self.service, telemetry.caused_by(envelope), self.resources, self.pool, message=envelope)
+        metadata = telemetry.caused_by(envelope)
+        return Work(self.service, metadata, self.resources, self.pool, message=envelope, gate=self._transactions)
+
+
+async def record(connection: Connection, consumer: str, envelope: Envelope) -> None:
+    """Note in the inbox that a message has had its effects; raises Conflict when another delivery of it was faster."""
+    status = await connection.execute(QUERIES["inbox_record"], consumer, envelope.id)
+    if status == "INSERT 0 0":
+        raise Conflict(f"{envelope.id} was handled meanwhile")
 
 
 def _count_conflict(state: RetryCallState) -> Any:

@@ -10,8 +10,9 @@ select event_id, meta::text as meta from events where stream = $1 and version = 
 
 -- name: append
 with fence as materialized (
-  -- for share: a claim by another replica waits for this append, or this append sees the claim.
-  select epoch from leases where name = $4 and epoch = $5 and owner is not null for share
+  -- A claim by another replica waits for this append, or this append sees the claim. No stronger lock than that takes, so that the heartbeat
+  -- and offers of the same work pass.
+  select epoch from leases where name = $4 and epoch = $5 and owner is not null for key share
 ), allowed as materialized (
   select 1 as yes where $4::text is null or exists (select from fence)
 ), created as (
@@ -38,11 +39,16 @@ select exists (select from allowed) as allowed, exists (select from head) as app
 insert into outbox (message_id, subject, headers, payload) values ($1, $2, $3::jsonb, $4)
 
 -- name: range_of_log
-select stream, version, event_id, type, data::text as data, meta::text as meta, recorded_at
+select position, stream, version, event_id, type, data::text as data, meta::text as meta, recorded_at
 from events
 where ($1::bigint = 0 or position >= $1) and ($2::bigint = 0 or position <= $2)
   and ($3 = '' or (stream = $3 and version >= $4::integer))
-order by position
+order by position limit $5
+
+-- name: enqueue_many
+insert into outbox (message_id, subject, headers, payload)
+select x.id, x.subject, x.headers, x.payload
+from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bytea[]) with ordinality as x(id, subject, headers, payload, n) order by x.n
 
 -- name: outbox_batch
 select id, message_id, subject, headers::text as headers, payload from outbox order by id limit $1
@@ -60,7 +66,7 @@ select exists (select from outbox)
 select exists (select from inbox where consumer = $1 and message_id = $2)
 
 -- name: inbox_record
-insert into inbox (consumer, message_id) values ($1, $2)
+insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing
 
 -- name: inbox_purge
 delete from inbox where ctid = any(array(

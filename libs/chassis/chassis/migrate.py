@@ -9,6 +9,8 @@ from chassis.database import Pool
 
 CHASSIS = Path(__file__).with_name("migrations")
 _LOCK = 0x41495243
+_LONGEST_S = 3600.0
+"""An index on a large log takes longer than a query of a running service may."""
 
 
 class MigrationChanged(RuntimeError):
@@ -19,7 +21,9 @@ async def migrate(pool: Pool, *folders: Path) -> list[str]:
     """Apply what is missing from each folder and return the names applied; raises :class:`MigrationChanged`."""
     applied: list[str] = []
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1, hashtext(current_schema()))", _LOCK)
+        await connection.execute(
+            "select pg_advisory_xact_lock($1, hashtext(current_schema()))", _LOCK, timeout=_LONGEST_S
+        )
         await connection.execute(
             "create table if not exists migrations (name text primary key, sha256 text not null, applied_at timestamptz default now())"
         )
@@ -29,7 +33,7 @@ async def migrate(pool: Pool, *folders: Path) -> list[str]:
             if known.get(name, digest) != digest:
                 raise MigrationChanged(f"{name} was changed after it had been applied; put the change into a new file")
             if name not in known:
-                await connection.execute(path.read_text(encoding="utf-8"))
+                await connection.execute(path.read_text(encoding="utf-8"), timeout=_LONGEST_S)
                 await connection.execute("insert into migrations (name, sha256) values ($1, $2)", name, digest)
                 applied.append(name)
     return applied

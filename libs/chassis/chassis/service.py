@@ -25,7 +25,7 @@ from chassis import logs, migrate, telemetry
 from chassis.broker import Broker, consumers_of
 from chassis.bus import Bus
 from chassis.database import Pool, open_pool
-from chassis.dispatcher import Dispatcher, Policy
+from chassis.dispatcher import Dispatcher
 from chassis.eventlog import QUERIES, Fence
 from chassis.handlers import Handlers
 from chassis.health import Health
@@ -33,6 +33,7 @@ from chassis.housekeeping import Housekeeping
 from chassis.leases import LeaseRunner, Run
 from chassis.maintenance import add_maintenance
 from chassis.relay import Relay
+from chassis.retries import Policy
 from chassis.settings import ServiceSettings, redacted
 from chassis.work import Resources, Work
 
@@ -85,7 +86,10 @@ class Service:
 
     def add_runner(self, kind: str, run: Run, *, concurrency: int = 8) -> LeaseRunner:
         """Run offered work of one kind under leases. Call inside ``on_start``."""
-        runner = LeaseRunner(self.pool, kind, run, owner=self.settings.worker, concurrency=concurrency)
+        settings = self.settings
+        runner = LeaseRunner(
+            self.pool, kind, run, owner=settings.worker, concurrency=concurrency, finish_s=settings.stop_timeout_s
+        )
         self._runners.append(runner)
         return runner
 
@@ -187,6 +191,7 @@ class Service:
             user=settings.nats_user,
             password=settings.nats_password.get_secret_value(),
             closed=self._bus_closed,
+            finish_s=settings.stop_timeout_s,
         )
         self.bus = await self._broker.connect()
         self._stack.push_async_callback(self._close_bus)

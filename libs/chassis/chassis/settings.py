@@ -31,10 +31,12 @@ class ServiceSettings(BaseSettings):
     log_level: str = "INFO"
     worker: str = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     """The name of this replica in leases and events."""
-    pool_size: Annotated[int, Field(ge=2, le=100)] = 6
+    pool_size: Annotated[int, Field(ge=3, le=100)] = 6
+    """Connections to the database; two of them are kept free of handlers."""
     retry_base_s: Annotated[float, Field(gt=0)] = 1.0
     max_deliveries: Annotated[int, Field(ge=1)] = 12
     stop_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """How long messages in hand, and then leases in hand, may take to end after SIGTERM."""
     allow_private_sources: bool = False
     """Allow media, chat and webhook addresses in private networks. Off: server-side request forgery is refused."""
     data_dir: Path = Path("data")

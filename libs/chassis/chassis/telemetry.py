@@ -8,6 +8,7 @@ Span names and attributes follow the OpenTelemetry messaging conventions (status
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ RELAY_SECONDS = Histogram("aircheck_relay_publish_seconds", "Time to publish one
 LEASES_HELD = Gauge("aircheck_leases_held", "Leases in hand.", ["service", "kind"])
 LOOP_LAG = Gauge("aircheck_event_loop_lag_seconds", "How late the event loop runs its timers.", ["service"])
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})\Z")
 _tracer: Any = None
 
 
@@ -81,10 +83,16 @@ def caused_by(envelope: Envelope) -> Metadata:
 
 def child_of(traceparent: str | None) -> str:
     """A new span id in the same trace (W3C Trace Context: ``version-traceid-spanid-flags``)."""
-    parts = (traceparent or "").split("-")
-    if len(parts) != 4:
+    before = _TRACEPARENT.match(traceparent or "")
+    if before is None:
         return _root()
-    return f"{parts[0]}-{parts[1]}-{secrets.token_hex(8)}-{parts[3]}"
+    return f"00-{before['trace']}-{secrets.token_hex(8)}-{before['flags']}"
+
+
+def trace_id(traceparent: str | None) -> str:
+    """The id of the trace, or an empty text for what is not a traceparent: senders may write anything."""
+    found = _TRACEPARENT.match(traceparent or "")
+    return found["trace"] if found else ""
 
 
 @contextmanager
@@ -92,7 +100,7 @@ def processing(envelope: Envelope, deliveries: int) -> Iterator[None]:
     """Around the handling of one message: a CONSUMER span, the duration, and ids bound to the logs."""
     template = subjects.template_of(envelope.type)
     started = time.perf_counter()
-    fields = {"event_id": str(envelope.id), "trace_id": (envelope.metadata.traceparent or "--").split("-")[1]}
+    fields = {"event_id": str(envelope.id), "trace_id": trace_id(envelope.metadata.traceparent)}
     with structlog.contextvars.bound_contextvars(**fields):
         try:
             if _tracer is None:
@@ -141,4 +149,4 @@ def _root() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-__all__ = ["REGISTRY", "caused_by", "child_of", "new_metadata", "processing", "start_tracing"]
+__all__ = ["REGISTRY", "caused_by", "child_of", "new_metadata", "processing", "start_tracing", "trace_id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -48,6 +49,8 @@ class Work:
     pool: Pool
     fence: Fence | None = None
     message: Envelope | None = None
+    gate: asyncio.Semaphore | None = None
+    """Bounds how many transactions run at a time."""
     appended: list[Envelope] = field(default_factory=list)
     sent: int = 0
     _connection: Any = None
@@ -63,9 +66,20 @@ class Work:
     async def begin(self) -> Connection:
         """Open the transaction if it is not open. Handlers of direct commands do this after their slow outside calls."""
         if self._connection is None:
-            self._connection = await self.pool.acquire()
-            self._transaction = self._connection.transaction()
-            await self._transaction.start()
+            if self.gate is not None:
+                await self.gate.acquire()
+            try:
+                connection = await self.pool.acquire()
+            except BaseException:
+                self._leave()
+                raise
+            transaction = connection.transaction()
+            try:
+                await transaction.start()
+            except BaseException:
+                await self._give_back(connection)
+                raise
+            self._connection, self._transaction = connection, transaction
         return self.connection
 
     async def load(self, aggregate: Aggregate[S], id: str) -> Loaded[S]:
@@ -108,4 +122,14 @@ class Work:
         try:
             await (transaction.commit() if commit else transaction.rollback())
         finally:
+            await self._give_back(connection)
+
+    async def _give_back(self, connection: Any) -> None:
+        try:
             await self.pool.release(connection)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.gate is not None:
+            self.gate.release()
