@@ -7,7 +7,9 @@ fetch in the order of the stream.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,6 +17,8 @@ from contracts import streams, subjects
 from contracts.streams import ConsumerSpec
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NothingFetched
 
 from chassis.bus import Bus, connection_options
 from chassis.delivery import Delivery
@@ -24,20 +28,28 @@ log = structlog.get_logger(__name__)
 FETCH = 100
 FETCH_TIMEOUT_S = 2.0
 """Short, because a pull request that outlives its process delivers to nobody."""
+FETCH_PAUSE_S = 0.5
 
 
 class Broker:
     """Receives a service's commands and events and hands each delivery to the dispatcher."""
 
     def __init__(
-        self, service: str, url: str, *, user: str = "", password: str = "", closed: Callable[[], None] | None = None
+        self,
+        service: str,
+        url: str,
+        *,
+        user: str = "",
+        password: str = "",
+        closed: Callable[[], None] | None = None,
+        finish_s: float = 20.0,
     ) -> None:
         self.service = service
         options = connection_options(url, service, user=user, password=password, closed=closed)
         if user:
             options["security"] = _plain(options.pop("user"), options.pop("password"))
         self.faststream = NatsBroker(
-            options.pop("servers"), logger=None, apply_types=False, graceful_timeout=20, **options
+            options.pop("servers"), logger=None, apply_types=False, graceful_timeout=finish_s, **options
         )
         self.bus: Bus | None = None
 
@@ -65,20 +77,55 @@ class Broker:
             pull_sub=PullSub(batch_size=FETCH, timeout=FETCH_TIMEOUT_S),
             ack_policy=AckPolicy.MANUAL,
             decoder=_whole,
+            no_reply=True,
         )(receive)
 
     async def start(self) -> None:
         """Begin to pull."""
         await self.faststream.start()
+        for subscriber in self.faststream.subscribers:
+            one: Any = subscriber
+            one.subscription = _Pull(one.subscription)
 
     async def stop_pulling(self) -> None:
         """Ask for nothing more and wait for the messages in hand. What was fetched and not begun is delivered again elsewhere."""
-        for subscriber in self.faststream.subscribers:
-            await subscriber.stop()
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.faststream.subscribers))
 
     async def close(self) -> None:
-        """Drain and close the connection."""
-        await self.faststream.stop()
+        """Drain and close the connection; one that is down at the moment is just closed."""
+        client = self.bus.client if self.bus else None
+        try:
+            await self.faststream.stop()
+        except NatsError as error:
+            log.warning("bus.not_drained", error=repr(error))
+        if client is not None:
+            await client.close()
+
+
+class _Pull:
+    """FastStream's pull subscription with the errors of a fetch made harmless.
+
+    FastStream asks again at once after any error, without a pause when the connection is closed: the event loop would never run anything else.
+    """
+
+    def __init__(self, subscription: Any) -> None:
+        self._subscription = subscription
+
+    async def fetch(self, batch: int, timeout: float) -> Any:
+        """Messages; TimeoutError, which FastStream takes for an empty answer, when there are none for whatever reason."""
+        try:
+            return await self._subscription.fetch(batch, timeout)
+        except TimeoutError:
+            raise
+        except (NatsError, OSError, ValueError) as error:
+            log.warning("fetch.failed", error=repr(error))
+            await asyncio.sleep(FETCH_PAUSE_S)
+            raise NothingFetched from error
+
+    async def unsubscribe(self) -> None:
+        """Take no more messages; a closed connection takes none anyway."""
+        with suppress(NatsError):
+            await self._subscription.unsubscribe()
 
 
 def consumers_of(service: str) -> list[ConsumerSpec]:

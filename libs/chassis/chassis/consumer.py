@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
 import structlog
 from nats.errors import Error as NatsError
@@ -16,13 +15,16 @@ from chassis.delivery import Delivery
 from chassis.waiting import wait_for_event
 
 OnBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
+LONGEST_PAUSE_S = 10.0
+"""Shorter than the bus waits for an acknowledgement, which each pause begins by asking it to."""
 log = structlog.get_logger(__name__)
 
 
 class BatchConsumer:
     """Pulls from one durable consumer and gives batches in stream order to ``on_batch``.
 
-    A batch is acknowledged when the function returns and sent back with a delay when it raises; a batch is all or nothing.
+    A batch is all or nothing: it is acknowledged when the function returns and given to it again, after a pause, when it raises. It is kept here
+    meanwhile, because the bus would hand out later messages before it.
     """
 
     def __init__(
@@ -43,29 +45,35 @@ class BatchConsumer:
         """Finish the batch in hand and stop."""
         self._stopping.set()
         if self._task is not None:
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait_for(self._task, self.expires_s + 10)
+            await asyncio.wait([self._task], timeout=self.expires_s + 10)
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         if self._subscription is not None and self.bus.client.is_connected:
             await self._subscription.unsubscribe()
 
     async def _run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             deliveries = await self._fetch()
-            if not deliveries:
-                continue
+            if deliveries:
+                await self._handle(deliveries)
+
+    async def _handle(self, deliveries: Sequence[Delivery]) -> None:
+        failures = 0
+        while True:
             try:
                 await self.on_batch(deliveries)
             except Exception as error:
                 failures += 1
-                delay = min(0.1 * 2.0**failures, 30.0)
+                delay = min(0.1 * 2.0**failures, LONGEST_PAUSE_S)
                 log.warning("batch.retry", durable=self.durable, size=len(deliveries), delay_s=delay, error=repr(error)[:500],
                             exc_info=not isinstance(error, UNREACHABLE))  # fmt: skip
-                await self._settle(deliveries, delay)
-                await wait_for_event(self._stopping, delay)
             else:
-                failures = 0
-                await self._settle(deliveries, None)
+                await self._settle(deliveries, Delivery.ack)
+                return
+            await self._settle(deliveries, Delivery.in_progress)
+            if await wait_for_event(self._stopping, delay):
+                await self._settle(deliveries, Delivery.give_back)
+                return
 
     async def _fetch(self) -> list[Delivery]:
         assert self._subscription is not None
@@ -79,10 +87,10 @@ class BatchConsumer:
             return []
         return [Delivery.of(message) for message in raw]
 
-    async def _settle(self, deliveries: Sequence[Delivery], delay_s: float | None) -> None:
+    async def _settle(self, deliveries: Sequence[Delivery], settle: Callable[[Delivery], Awaitable[None]]) -> None:
         try:
             for delivery in deliveries:
-                await (delivery.ack() if delay_s is None else delivery.nak(delay_s))
+                await settle(delivery)
         except (NatsError, OSError) as error:
             # Unacknowledged messages come again; the inbox or the unique event id makes the repeat harmless.
             log.warning("settle.failed", durable=self.durable, error=repr(error))

@@ -32,6 +32,14 @@ class Delivery:
         """Deliver it again after ``delay_s``. A nak without a delay ignores every back-off and burns all deliveries within milliseconds."""
         await self.raw.nak(delay=max(delay_s, 0.001))
 
+    async def in_progress(self) -> None:
+        """Still in hand: start the time for the acknowledgement anew."""
+        await self.raw.in_progress()
+
+    async def give_back(self) -> None:
+        """Not handled here: deliver it to somebody else now."""
+        await self.nak(0)
+
     async def term(self) -> None:
         """Never deliver it again, it is in the dead letters."""
         await self.raw.term()

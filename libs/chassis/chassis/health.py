@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -18,6 +19,8 @@ from chassis import telemetry
 
 Check = Callable[[], Awaitable[None]]
 _STUCK_S = 10.0
+_CHECK_S = 3.0
+log = structlog.get_logger(__name__)
 
 
 class Health:
@@ -57,7 +60,8 @@ class Health:
         found = {} if self.ready else {"state": "starting or stopping"}
         for name, check in self.checks.items():
             try:
-                await asyncio.wait_for(check(), 3)
+                async with asyncio.timeout(_CHECK_S):
+                    await check()
             except Exception as error:
                 found[name] = repr(error)[:200]
         return found
@@ -79,7 +83,12 @@ class Health:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         for refresh in self.refresh:
-            await refresh()
+            try:
+                async with asyncio.timeout(_CHECK_S):
+                    await refresh()
+            except Exception as error:
+                # During an outage the other numbers are wanted most; these keep their last values.
+                log.warning("metrics.not_refreshed", error=repr(error))
         return web.Response(body=generate_latest(telemetry.REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _measure_lag(self) -> None:

@@ -49,3 +49,5 @@ class Housekeeping:
                 await self.purge()
             except UNREACHABLE as error:
                 log.warning("housekeeping.failed", error=repr(error))
+            except Exception:
+                log.exception("housekeeping.failed")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 _SECRET = ("password", "secret", "token", "cookie", "authorization", "dsn", "api_key")
+_CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
 def configure(service: str, *, level: str = "INFO", json_lines: bool | None = None) -> None:
@@ -39,11 +42,20 @@ def configure(service: str, *, level: str = "INFO", json_lines: bool | None = No
 
 
 def redact(_: Any, __: str, event: EventDict) -> EventDict:
-    """Replace the value of every field whose name speaks of a secret."""
-    for name in event:
-        if any(word in name.lower() for word in _SECRET):
-            event[name] = "***"
-    return event
+    """Replace the value of every field whose name speaks of a secret, at any depth, and the credentials of every URL."""
+    return {name: _redacted(name, value) for name, value in event.items()}
+
+
+def _redacted(name: object, value: Any) -> Any:
+    if any(word in str(name).lower() for word in _SECRET):
+        return "***"
+    if isinstance(value, str):
+        return _CREDENTIALS.sub("://***@", value) if "://" in value else value
+    if isinstance(value, Mapping):
+        return {inner: _redacted(inner, one) for inner, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted("", one) for one in value]
+    return value
 
 
 class _Service:
