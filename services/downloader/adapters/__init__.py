@@ -1,0 +1,1 @@
+"""The outside world of the downloader: sources of media, HTTP, files."""

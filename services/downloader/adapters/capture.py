@@ -1,0 +1,171 @@
+"""One recording's way from sources to files: chooses a source, plays it, and when it breaks, chooses again."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import structlog
+from contracts.values import EndReason, Json, Source
+
+from services.downloader.adapters.engine import (
+    Engine,
+    Offline,
+    Progress,
+    SourceFailed,
+    SourcesUnavailable,
+    Take,
+)
+
+STEADY_S = 5.0
+"""A connection that brought media for this long has worked: the count of failures begins anew."""
+log = structlog.get_logger(__name__)
+
+
+class Sources(Protocol):
+    """Where the media is."""
+
+    async def choose(self, *, refresh: bool) -> Source:
+        """The best source now, ``refresh``: of a new answer. Raises Offline or SourcesUnavailable."""
+
+    def failed(self, source: Source, failure: SourceFailed) -> None:
+        """A source broke: others are preferred for a while."""
+
+    def worked(self, source: Source) -> None:
+        """A source brings media."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How failures are met; all in seconds but ``refresh_after``, which counts failures."""
+
+    base_s: float = 0.5
+    cap_s: float = 10.0
+    give_up_s: float = 120.0
+    refresh_after: int = 3
+
+    def delay_s(self, failures: int) -> float:
+        """The first attempt to reconnect is made at once; then the delay doubles up to its cap, with jitter."""
+        if failures <= 1:
+            return 0.0
+        delay = min(self.base_s * 2.0 ** min(failures - 2, 20), self.cap_s)
+        return delay * random.uniform(0.8, 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a capture is over; ``reason`` is None when it was asked to stop."""
+
+    reason: EndReason | None
+    detail: str = ""
+
+
+MakeEngine = Callable[[str, Take], Engine]
+
+
+class Capture:
+    """Runs until the channel ends, it is asked to stop, or nothing comes for too long. File numbers and timeline go on throughout."""
+
+    def __init__(self, sources: Sources, make_engine: MakeEngine, take: Take, patience: Patience) -> None:
+        self._sources, self._make_engine, self._take, self._patience = sources, make_engine, take, patience
+        self._engine: Engine | None = None
+        self._protocol = ""
+        self._before = Progress(take.start.index)
+        self._stop = asyncio.Event()
+
+    @property
+    def progress(self) -> Progress:
+        """Bytes and duration over all engines of this capture."""
+        if self._engine is None:
+            return self._before
+        now, before = self._engine.progress, self._before
+        return Progress(now.index, before.bytes + now.bytes, before.duration_ms + now.duration_ms)
+
+    @property
+    def cursor(self) -> Json | None:
+        """How far the playlist was written, if there is one."""
+        return self._engine.here.cursor if self._engine else self._take.start.cursor
+
+    def stop(self) -> None:
+        """Ask for the end: what is here is written, the file is closed, :meth:`run` returns."""
+        self._stop.set()
+
+    def cut(self) -> None:
+        """Begin a new file at the next keyframe."""
+        if self._engine is not None:
+            self._engine.cut()
+
+    async def run(self) -> Ended:
+        """Capture to the end; raises DiskFailed. When cancelled, files are left for another owner as they are."""
+        capturing = asyncio.create_task(self._capture())
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({capturing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            ended = capturing.result() if capturing.done() else Ended(None)
+            await _cancel(capturing)
+            if self._engine is not None:
+                await self._engine.finish()
+            return ended
+        finally:
+            await _cancel(capturing, stopping)
+            if self._engine is not None:
+                self._engine.abandon()
+
+    async def _capture(self) -> Ended:
+        failures, refresh, last_media_at = 0, False, time.monotonic()
+        while True:
+            began = time.monotonic()
+            try:
+                source = await self._sources.choose(refresh=refresh)
+                bytes_before = self.progress.bytes
+                await self._play(source)
+                return Ended(EndReason.SOURCE_ENDED, "the playlist is complete")
+            except Offline as gone:
+                return Ended(gone.reason, str(gone))
+            except SourcesUnavailable as error:
+                cause, refresh = str(error), True
+            except SourceFailed as failure:
+                cause = str(failure)
+                self._sources.failed(source, failure)
+                if self.progress.bytes > bytes_before:
+                    self._sources.worked(source)
+                    last_media_at = time.monotonic()
+                    failures = 0 if last_media_at - began > STEADY_S else failures
+                refresh = failure.stale or (failures + 1) % self._patience.refresh_after == 0
+            failures += 1
+            log.info("capture.broke", cause=cause, failures=failures, refresh=refresh)
+            silent_s = time.monotonic() - last_media_at
+            if silent_s > self._patience.give_up_s:
+                return Ended(EndReason.FAILED, f"no media for {silent_s:.0f} s: {cause}")
+            self._open_gap(cause)
+            await asyncio.sleep(self._patience.delay_s(failures))
+
+    async def _play(self, source: Source) -> None:
+        if self._engine is None or source.protocol != self._protocol:
+            await self._change_engine(source.protocol)
+        assert self._engine is not None
+        log.info("capture.playing", protocol=source.protocol, quality=source.quality)
+        await self._engine.play(source)
+
+    async def _change_engine(self, protocol: str) -> None:
+        """The first engine, or one of another protocol that goes on where the one before stopped."""
+        if self._engine is not None:
+            await self._engine.finish()
+            self._before = self.progress
+            self._take = replace(self._take, start=self._engine.here)
+            self._take.keep_cursor({})
+        self._engine, self._protocol = self._make_engine(protocol, self._take), protocol
+
+    def _open_gap(self, cause: str) -> None:
+        if self._engine is not None and self._engine.flowing:
+            self._take.gaps.open(self._engine.here.position_ms, cause)
+
+
+async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[Ended] | asyncio.Task[bool]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,190 @@
+"""What an engine is: it plays one source at a time into files and tells what happens, whatever the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import BinaryIO, Protocol
+
+from contracts.values import EndReason, Json, Source
+
+OpenFile = Callable[[int, str], BinaryIO]
+"""Index and extension to an empty file opened for writing; the recorder closes it."""
+
+EXPIRED = frozenset({401, 403, 404, 410})
+"""HTTP statuses that a signed address answers with when its time is over."""
+
+
+class SourceFailed(Exception):
+    """One connection is over. ``over``: the server ended it in good order, which may be the end of the broadcast.
+
+    The message goes into events, so it names no address.
+    """
+
+    def __init__(self, cause: str, *, status: int | None = None, over: bool = False) -> None:
+        super().__init__(cause)
+        self.status, self.over = status, over
+
+    @property
+    def stale(self) -> bool:
+        """Whether trying the same address again makes little sense: ask for fresh ones."""
+        return self.over or self.status in EXPIRED
+
+
+class SourcesUnavailable(Exception):
+    """Nobody says at the moment where the media is; asking again later may help."""
+
+
+class Offline(Exception):
+    """The channel is not live any more (``SOURCE_ENDED``), or can never be recorded (``FAILED``)."""
+
+    def __init__(self, detail: str, reason: EndReason = EndReason.SOURCE_ENDED) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class DiskFailed(Exception):
+    """A file could not be written. Not an OSError, so that no network code mistakes it for a broken connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOpened:
+    """A file was begun; ``start_ms`` is its place on the recording's timeline, ``started_at`` when that moment was received."""
+
+    index: int
+    extension: str
+    start_ms: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCompleted:
+    """A file was finished and closed."""
+
+    index: int
+    start_ms: int
+    bytes: int
+    duration_ms: int
+    reason: str
+    repairs: tuple[Json, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GapOpened:
+    """No media from ``at_ms`` on."""
+
+    at_ms: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class GapClosed:
+    """Media again; ``lost_ms`` is missing."""
+
+    at_ms: int
+    lost_ms: int
+
+
+EngineEvent = SegmentOpened | SegmentCompleted | GapOpened | GapClosed
+Emit = Callable[[EngineEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the engine came since it began; ``index`` is that of the open file."""
+
+    index: int = 0
+    bytes: int = 0
+    duration_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StartPoint:
+    """Where a recording goes on: the next file number, the end of its timeline, when that was reached, how far its playlist was written."""
+
+    index: int = 0
+    position_ms: int = 0
+    position_at: datetime | None = None
+    cursor: Json | None = None
+
+    def now_ms(self, now: datetime) -> int:
+        """Where on the timeline media belongs that arrives ``now``."""
+        if self.position_at is None:
+            return self.position_ms
+        return self.position_ms + max(0, round((now - self.position_at).total_seconds() * 1000))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """When files are cut; None is no limit."""
+
+    max_duration_ms: int | None = None
+    max_bytes: int | None = None
+
+
+class Gaps:
+    """The one gap that can be open: told once when it opens, once when media flows again."""
+
+    def __init__(self, emit: Emit, *, open_at_ms: int | None = None) -> None:
+        self._emit, self._at_ms = emit, open_at_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether media is missing right now."""
+        return self._at_ms is not None
+
+    def open(self, at_ms: int, cause: str) -> None:
+        """Media is missing from here on; nothing happens when it was already."""
+        if self._at_ms is None:
+            self._at_ms = at_ms
+            self._emit(GapOpened(at_ms, cause))
+
+    def close(self, at_ms: int, lost_ms: int | None = None) -> None:
+        """Media flows again; without ``lost_ms`` everything from the opening to here is lost."""
+        if self._at_ms is not None:
+            lost = max(0, at_ms - self._at_ms) if lost_ms is None else lost_ms
+            self._at_ms = None
+            self._emit(GapClosed(at_ms, lost))
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What one engine works on: where it goes on, where files are opened, whom it tells.
+
+    ``keep_cursor`` is called, possibly in a thread, after each piece of a playlist with what another owner needs to go on behind it.
+    """
+
+    open_file: OpenFile
+    start: StartPoint
+    gaps: Gaps
+    emit: Emit
+    bounds: Bounds = Bounds()
+    keep_cursor: Callable[[Json], None] = lambda _: None
+
+
+class Engine(Protocol):
+    """Plays sources of one protocol into the files of one recording."""
+
+    @property
+    def progress(self) -> Progress: ...
+
+    @property
+    def here(self) -> StartPoint:
+        """Where a successor goes on after :meth:`finish`."""
+
+    @property
+    def flowing(self) -> bool:
+        """Whether media has been written to a file."""
+
+    async def play(self, source: Source) -> None:
+        """Write what the source sends until it is over for good; raises SourceFailed or DiskFailed."""
+
+    def cut(self) -> None:
+        """Begin a new file at the next keyframe."""
+
+    async def finish(self) -> None:
+        """Write what is held and close the file; raises DiskFailed."""
+
+    def abandon(self) -> None:
+        """Stop at once and leave the file as it is: another owner recovers it."""

@@ -1,0 +1,187 @@
+"""The native engine for HTTP-FLV: one connection after the other into one repaired timeline."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import aiohttp
+from contracts.values import Json, Source
+from media.flv import recorder as flv
+from media.flv.errors import FlvError
+
+from services.downloader.adapters.engine import (
+    DiskFailed,
+    Progress,
+    SegmentCompleted,
+    SegmentOpened,
+    SourceFailed,
+    StartPoint,
+    Take,
+)
+from services.downloader.adapters.http import request
+
+MAX_REPLAYS = 10
+"""Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
+MAX_REPAIRS = 500
+"""Repairs told in one event: it must stay far below what the bus takes."""
+
+
+class FlvEngine:
+    """Feeds a :class:`media.flv.recorder.FlvRecorder`; file numbers and the timeline go on over reconnects."""
+
+    def __init__(self, session: aiohttp.ClientSession, take: Take, *, stall_s: float) -> None:
+        start = take.start
+        self._session, self._take, self._start, self._stall_s = session, take, start, stall_s
+        self._gaps, self._emit = take.gaps, take.emit
+        self._recorder: flv.FlvRecorder | None = None
+        self._fresh_connection = False
+        self._last_data_at = 0.0
+        self._advanced_at = 0.0
+        self._advanced_ms = -1
+        self._next_index = start.index
+        self._file_start_ms = start.position_ms
+        self._end_ms = start.position_ms
+        self._end_at = start.position_at
+
+    @property
+    def progress(self) -> Progress:
+        """See `Engine`."""
+        if self._recorder is None:
+            return Progress(self._start.index)
+        now = self._recorder.progress
+        return Progress(max(self._next_index - 1, self._start.index), now.total_bytes, now.total_duration_ms)
+
+    @property
+    def flowing(self) -> bool:
+        """See `Engine`."""
+        return self._next_index > self._start.index
+
+    @property
+    def here(self) -> StartPoint:
+        """See `Engine`."""
+        return StartPoint(self._next_index, self._position_ms, self._end_at)
+
+    @property
+    def _position_ms(self) -> int:
+        if self._recorder is not None and self._recorder.progress.index is not None:
+            return self._file_start_ms + self._recorder.progress.duration_ms
+        return self._end_ms
+
+    async def play(self, source: Source) -> None:
+        """See `Engine`. An FLV connection that ends in good order may be a restart as well as the end."""
+        self._fresh_connection = True
+        self._advanced_at = time.monotonic()
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=self._stall_s)
+        async with request(self._session, source.url, source.headers, timeout) as response:
+            async for chunk in response.content.iter_any():
+                self._feed(chunk)
+        raise SourceFailed("the server ended the stream", over=True)
+
+    def cut(self) -> None:
+        """See `Engine`."""
+        if self._recorder is not None:
+            self._recorder.cut()
+
+    async def finish(self) -> None:
+        """See `Engine`."""
+        if self._recorder is not None:
+            try:
+                self._tell(self._recorder.finish())
+            except OSError as error:
+                raise DiskFailed(_reason(error)) from error
+
+    def abandon(self) -> None:
+        """See `Engine`."""
+        self._recorder = None
+
+    def _feed(self, chunk: bytes) -> None:
+        now = time.time()
+        try:
+            recorder = self._connected(now)
+            self._last_data_at = now
+            self._tell(recorder.feed(chunk, received_at=now))
+        except FlvError as error:
+            raise SourceFailed(f"not an FLV stream ({type(error).__name__})") from error
+        except OSError as error:
+            raise DiskFailed(_reason(error)) from error
+        self._check_advance(recorder.progress)
+
+    def _connected(self, now: float) -> flv.FlvRecorder:
+        """The recorder, told about a new connection only when its first bytes are here."""
+        if self._recorder is None:
+            # Made now and not before: after a crash the first byte says how long the break was.
+            self._recorder = flv.FlvRecorder(
+                lambda index: self._take.open_file(index, "flv"),
+                limits=flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
+                first_index=self._start.index,
+                start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
+            )
+        elif self._fresh_connection:
+            self._tell(self._recorder.reconnected(round((now - self._last_data_at) * 1000)))
+        self._fresh_connection = False
+        return self._recorder
+
+    def _check_advance(self, progress: flv.Progress) -> None:
+        if progress.consecutive_replays > MAX_REPLAYS:
+            raise SourceFailed("the server repeats itself")
+        now = time.monotonic()
+        if progress.total_duration_ms != self._advanced_ms:
+            self._advanced_ms, self._advanced_at = progress.total_duration_ms, now
+        elif now - self._advanced_at > 2 * self._stall_s:
+            raise SourceFailed("bytes arrive, but no media")
+
+    def _tell(self, events: list[flv.SegmentEvent]) -> None:
+        for event in events:
+            match event:
+                case flv.SegmentOpened():
+                    self._opened(event)
+                case flv.SegmentCompleted():
+                    self._completed(event)
+                case flv.Rejoined():
+                    self._gaps.close(event.at_ms, event.gap_ms)
+
+    def _opened(self, event: flv.SegmentOpened) -> None:
+        now = time.time()
+        reached = self._recorder.timeline.at_wall(now) if self._recorder else None
+        behind_s = max(0, (reached if reached is not None else event.start_ms) - event.start_ms) / 1000
+        started_at = datetime.fromtimestamp(now - behind_s, UTC)
+        if not self.flowing:
+            self._gaps.close(event.start_ms)
+        self._next_index, self._file_start_ms = event.index + 1, event.start_ms
+        self._emit(SegmentOpened(event.index, "flv", event.start_ms, started_at))
+
+    def _completed(self, event: flv.SegmentCompleted) -> None:
+        self._end_ms = event.start_ms + event.duration_ms
+        self._end_at = datetime.fromtimestamp(self._last_data_at, UTC)
+        self._emit(
+            SegmentCompleted(
+                index=event.index,
+                start_ms=event.start_ms,
+                bytes=event.bytes,
+                duration_ms=event.duration_ms,
+                reason="end" if event.reason is flv.SplitReason.END_OF_STREAM else event.reason.value,
+                repairs=_repairs(event),
+            )
+        )
+
+
+def _repairs(event: flv.SegmentCompleted) -> tuple[Json, ...]:
+    told: list[Json] = [
+        {
+            "kind": repair.kind.value,
+            "at_ms": repair.output_timestamp,
+            "source_ms": repair.input_timestamp,
+            "amount": repair.amount,
+            "detail": repair.detail[:200],
+        }
+        for repair in event.repairs[:MAX_REPAIRS]
+    ]
+    omitted = len(event.repairs) - len(told) + event.repairs_omitted
+    if omitted:
+        told.append({"kind": "omitted", "at_ms": event.start_ms, "amount": omitted})
+    return tuple(told)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

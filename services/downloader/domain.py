@@ -1,0 +1,196 @@
+"""The life of one recording: requested, claimed (again after a crash), its files and gaps, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from contracts.aggregate import Aggregate, Rejected
+from contracts.downloader import (
+    CutRecording,
+    CutRequested,
+    GapClosed,
+    GapOpened,
+    RecordingEnded,
+    RecordingRequested,
+    RecordingStarted,
+    SegmentCompleted,
+    SegmentDiscarded,
+    SegmentOpened,
+    StartRecording,
+    StopRecording,
+    StopRequested,
+)
+from contracts.message import Event
+from contracts.values import EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSegment:
+    """A file that is being written, or was when its owner was lost. ``epoch`` is that owner's."""
+
+    index: int
+    epoch: int
+    worker: str
+    start_ms: int
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """``position_ms`` is the end of the finished media on the recording's timeline, reached at ``position_at`` (wall clock)."""
+
+    request: RecordingRequested | None = None
+    stop: EndReason | None = None
+    worker: str = ""
+    epoch: int = 0
+    cuts: int = 0
+    open: tuple[OpenSegment, ...] = ()
+    completed: frozenset[tuple[int, int]] = field(default_factory=frozenset)
+    next_index: int = 0
+    position_ms: int = 0
+    position_at: datetime | None = None
+    gap: GapOpened | None = None
+    segments: int = 0
+    duration_ms: int = 0
+    bytes: int = 0
+    ended: bool = False
+
+    def opened(self, index: int) -> OpenSegment | None:
+        """The open segment with an index."""
+        return next((segment for segment in self.open if segment.index == index), None)
+
+
+def evolve(state: Recording, event: Event) -> Recording:
+    """The recording after an event."""
+    match event:
+        case RecordingRequested():
+            return replace(state, request=event, next_index=event.first_index)
+        case RecordingStarted():
+            return replace(state, worker=event.worker, epoch=event.epoch)
+        case StopRequested():
+            return replace(state, stop=event.reason)
+        case CutRequested():
+            return replace(state, cuts=state.cuts + 1)
+        case SegmentOpened():
+            opened = OpenSegment(event.index, state.epoch, state.worker, event.start_ms, event.started_at)
+            return replace(state, open=(*state.open, opened), next_index=max(state.next_index, event.index + 1))
+        case SegmentCompleted() | SegmentDiscarded():
+            return _settled(state, event)
+        case GapOpened():
+            return replace(state, gap=event)
+        case GapClosed():
+            return replace(state, gap=None)
+        case RecordingEnded():
+            return replace(state, ended=True, gap=None)
+    return state
+
+
+def _settled(state: Recording, event: SegmentCompleted | SegmentDiscarded) -> Recording:
+    opened = state.opened(event.index)
+    after = replace(state, open=tuple(segment for segment in state.open if segment.index != event.index))
+    if isinstance(event, SegmentDiscarded):
+        return after
+    end_ms = event.start_ms + event.duration_ms
+    if end_ms >= after.position_ms:
+        ended_at = datetime.fromisoformat(event.started_at) + timedelta(milliseconds=event.duration_ms)
+        after = replace(after, position_ms=end_ms, position_at=ended_at)
+    return replace(
+        after,
+        completed=after.completed | {(event.index, opened.epoch if opened else 0)},
+        segments=after.segments + 1,
+        duration_ms=after.duration_ms + event.duration_ms,
+        bytes=after.bytes + event.artifact.size,
+    )
+
+
+RECORDING = Aggregate("recording", Recording(), evolve)
+AGGREGATES = (RECORDING,)
+
+
+def decide_start(state: Recording, command: StartRecording) -> list[Event]:
+    """Request a recording once; one that was stopped before it could begin ends at once."""
+    if state.request is not None:
+        return []
+    requested = RecordingRequested(**command.model_dump())
+    events: list[Event] = [requested]
+    if state.stop is not None:
+        events.append(ending(evolve(state, requested), state.stop, "stopped before it began"))
+    return events
+
+
+def decide_stop(state: Recording, command: StopRecording) -> list[Event]:
+    """Ask the owner to stop. A recording nobody has claimed yet ends at once; an unknown one will never begin."""
+    if state.stop is not None or state.ended:
+        return []
+    events: list[Event] = [StopRequested(recording_id=command.recording_id, reason=command.reason)]
+    if state.request is not None and state.epoch == 0:
+        events.append(ending(state, command.reason, "stopped before it began"))
+    return events
+
+
+def decide_cut(state: Recording, command: CutRecording) -> list[Event]:
+    """Ask for a new file at the next keyframe; only a running recording has one."""
+    if state.request is None:
+        raise Rejected("Unknown recording", status=404, detail=f"there is no recording {command.recording_id}")
+    if state.ended or state.stop is not None or state.epoch == 0:
+        raise Rejected("Recording does not run", detail="only a running recording can be cut")
+    return [CutRequested(recording_id=command.recording_id)]
+
+
+def decide_facts(state: Recording, facts: Sequence[Event]) -> list[Event]:
+    """What the owner of a recording reports, without what the log has already: an append may be repeated after an outage."""
+    news: list[Event] = []
+    for fact in facts:
+        if _is_news(state, fact):
+            news.append(fact)
+            state = evolve(state, fact)
+    return news
+
+
+def _is_news(state: Recording, fact: Event) -> bool:
+    if state.request is None or state.ended:
+        return False
+    match fact:
+        case RecordingStarted():
+            return fact.epoch > state.epoch
+        case SegmentOpened():
+            return fact.index >= state.next_index
+        case SegmentCompleted() | SegmentDiscarded():
+            return state.opened(fact.index) is not None
+        case GapOpened():
+            return state.gap is None
+        case GapClosed():
+            return state.gap is not None
+    return True
+
+
+def ending(state: Recording, reason: EndReason, detail: str) -> RecordingEnded:
+    """The last event of a requested recording, with its totals; raises ValueError when it was never requested."""
+    if state.request is None:
+        raise ValueError("a recording that was never requested cannot end")
+    return RecordingEnded(
+        recording_id=state.request.recording_id,
+        session_id=state.request.session_id,
+        streamer_id=state.request.streamer_id,
+        reason=reason,
+        detail=detail[:500],
+        segments=state.segments,
+        next_index=state.next_index,
+        duration_ms=state.duration_ms,
+        bytes=state.bytes,
+    )
+
+
+def start_delay_s(not_before: str | None, now: datetime) -> float:
+    """Seconds until a recording may begin: never negative, at most an hour; 0 for a time that cannot be read."""
+    if not not_before:
+        return 0.0
+    try:
+        due = datetime.fromisoformat(not_before)
+    except ValueError:
+        return 0.0
+    if due.tzinfo is None:
+        return 0.0
+    return min(max((due - now).total_seconds(), 0.0), 3600.0)

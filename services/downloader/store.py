@@ -1,0 +1,61 @@
+"""The inline view of the downloader: what is asked of each recording, and how far it came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chassis.database import Connection
+from chassis.sql import beside
+from contracts.downloader import (
+    CutRequested,
+    RecordingEnded,
+    RecordingRequested,
+    RecordingStarted,
+    StopRequested,
+)
+from contracts.message import Event
+from contracts.values import Json
+
+QUERIES = beside(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of a running recording: to stop, and how many cuts so far."""
+
+    stop: bool
+    cuts: int
+
+
+async def follow(connection: Connection, events: Sequence[Event]) -> None:
+    """Take over what was just appended."""
+    for event in events:
+        match event:
+            case RecordingRequested():
+                await connection.execute(QUERIES["requested"], event.recording_id, event.session_id, event.streamer_id)
+            case RecordingStarted():
+                await connection.execute(QUERIES["started"], event.recording_id, event.worker, event.epoch)
+            case StopRequested():
+                await connection.execute(QUERIES["stop_requested"], event.recording_id, event.reason.value)
+            case CutRequested():
+                await connection.execute(QUERIES["cut_requested"], event.recording_id)
+            case RecordingEnded():
+                await connection.execute(QUERIES["ended"], event.recording_id)
+
+
+async def asked(connection: Connection, recordings: Sequence[str]) -> dict[str, Asked]:
+    """What is asked of these recordings, in one query."""
+    rows = await connection.fetch(QUERIES["asked"], list(recordings))
+    return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["cuts"]) for row in rows}
+
+
+async def save_cursor(connection: Connection, recording_id: str, epoch: int, cursor: Json) -> None:
+    """Remember how far a playlist was written; a stale owner changes nothing."""
+    await connection.execute(QUERIES["save_cursor"], recording_id, epoch, cursor)
+
+
+async def cursor(connection: Connection, recording_id: str) -> Json | None:
+    """How far the playlist of a recording was written, or ``None``."""
+    found = await connection.fetchval(QUERIES["cursor"], recording_id)
+    return found if isinstance(found, dict) else None
