@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from contracts import streams, subjects
+from contracts import access, streams, subjects
 from contracts.streams import ConsumerSpec
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
@@ -74,6 +74,8 @@ class Broker:
             subject,
             stream=JStream(spec.stream, declare=False),
             durable=spec.name,
+            # FastStream would take its own default and not the connection's, which is the only one this user may read.
+            inbox_prefix=f"{access.inbox_prefix(self.service)}.".encode(),
             pull_sub=PullSub(batch_size=FETCH, timeout=FETCH_TIMEOUT_S),
             ack_policy=AckPolicy.MANUAL,
             decoder=_whole,
