@@ -9,6 +9,7 @@ connection is not caught. Where strangers may set targets, also restrict the not
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -26,6 +27,9 @@ from services.notifier.adapters.channel import (
 
 THREADS = 4
 """A thread that hangs cannot be killed; with few of them, hanging services cannot starve the process."""
+
+# Apprise writes addresses it cannot use into its log, tokens included.
+logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
 # Desktop pop-ups and the system log of the machine the notifier runs on: nobody's inbox, and a way to write to it.
 _THIS_MACHINE = frozenset({"dbus", "glib", "gnome", "kde", "macosx", "qt", "syslog", "windows"})

@@ -74,3 +74,14 @@ class Channel(Protocol):
     async def send(self, target: Target, notification: Notification) -> Outcome:
         """Send once."""
         ...
+
+
+class Channels:
+    """The channel of each kind of target."""
+
+    def __init__(self, *channels: Channel) -> None:
+        self._by_kind = {channel.kind: channel for channel in channels}
+
+    def of(self, kind: str) -> Channel:
+        """The channel of a kind; raises KeyError for a kind that ``app.py`` did not wire."""
+        return self._by_kind[kind]
