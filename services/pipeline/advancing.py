@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chassis.eventlog import Loaded
 from chassis.work import Work
 from contracts.message import Event
-from contracts.pipeline import RunTriggered
+from contracts.pipeline import RunCompleted, RunFailed, RunTriggered
 from contracts.uploader import CancelUpload, StartUpload
 
 from services.pipeline import store
@@ -34,7 +34,7 @@ async def advance_run(work: Work, at: Loaded[Run], events: Sequence[Event], *, s
     await _follow_jobs(work, at.state, after, settled_upload)
     for upload in uploads:
         await work.send(upload)
-    if after.over and not at.state.over:
+    if any(isinstance(event, RunCompleted | RunFailed) for event in events):
         await advance_session(work, session, session_domain.decide_run_over(session.state, after))
 
 

@@ -15,8 +15,9 @@ from contracts.uploader import UploadCancelled, UploadCompleted, UploadFailed
 from contracts.values import Artifact, Step
 
 from services.pipeline import store
+from services.pipeline.adapters.failure import ProcessingRefused
 from services.pipeline.adapters.files import Files
-from services.pipeline.adapters.processor import ProcessingRefused, Processors
+from services.pipeline.adapters.processor import Processors
 from services.pipeline.advancing import advance_run, advance_session
 from services.pipeline.domain import RUN, SESSION, Session
 from services.pipeline.domain import run as run_domain

@@ -72,6 +72,7 @@ class FileUploaded(Event, type="pipeline.run.file_uploaded.v1", key="run_id"):
     step_id: str
     upload_id: Id
     artifact: Artifact
+    seconds: float
 
 
 class JobCompleted(Event, type="pipeline.run.job_completed.v1", key="run_id"):

@@ -1,0 +1,1 @@
+"""The outside world of the pipeline: programs, files, and one processor per file."""

@@ -1,0 +1,80 @@
+"""``copy``: copies or moves files into the operator's archive, and verifies what lies there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from chassis.storage import Storage
+from contracts.values import Artifact, Json, Strict
+
+from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
+from services.pipeline.adapters.files import sha256_at
+from services.pipeline.adapters.processor import Result, Task, parse
+from services.pipeline.adapters.workspace import Workspace
+from services.pipeline.domain.destinations import DEFAULT_FOLDER, BadDestination, Folder, folder_of, names_of
+
+
+class CopyOptions(Strict):
+    """``to``: folders below the archive, see ``destinations.folder_of``; ``operation``: a move removes the original."""
+
+    to: Folder = DEFAULT_FOLDER
+    operation: Literal["copy", "move"] = "copy"
+
+
+class Copy:
+    """``root`` is the archive; ``None`` when the operator has named none."""
+
+    def __init__(self, root: Storage | None) -> None:
+        self._root = root
+
+    def check(self, options: Json) -> None:
+        """See ``MediaProcessor``."""
+        self._archive()
+        parse(CopyOptions, options)
+
+    async def run(self, task: Task, workspace: Workspace) -> Result:
+        """See ``MediaProcessor``."""
+        options = parse(CopyOptions, task.step.options)
+        try:
+            folder = folder_of(options.to, task.context)
+        except BadDestination as error:
+            raise ProcessingRefused(str(error)) from None
+        outputs: list[Artifact] = []
+        for number, (source, name) in enumerate(zip(task.inputs, names_of(task.inputs), strict=True)):
+            slot = f"{number}-copy"
+            target = _Target(self._archive(), folder, name, slot, move=options.operation == "move")
+            copied = await workspace.published(slot) or await _copy(source, target, workspace)
+            outputs.append(copied)
+            # A source that lies where it should go is its own copy.
+            if target.move and copied.uri != source.uri:
+                await workspace.remove(source)
+            await workspace.report((number + 1) / len(task.inputs))
+        moved = {source.uri for source in task.inputs} - {file.uri for file in outputs}
+        return Result(tuple(outputs), tuple(sorted(moved)) if options.operation == "move" else ())
+
+    def _archive(self) -> Storage:
+        if self._root is None:
+            raise ProcessingRefused("there is no archive: PIPELINE_COPY_ROOT is not set")
+        return self._root
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    root: Storage
+    folder: str
+    name: str
+    slot: str
+    move: bool
+
+
+async def _copy(source: Artifact, target: _Target, workspace: Workspace) -> Artifact:
+    draft = await workspace.stage(source, target.root, target.folder, slot=target.slot, link=target.move)
+    copied = await workspace.publish_to(
+        target.root, target.folder, draft, name=target.name, slot=target.slot, expected=source.sha256
+    )
+    storage, key = workspace.files.open(copied.uri)
+    if await sha256_at(storage, key) != copied.sha256:
+        await storage.delete(key)
+        raise ProcessingInterrupted(f"{target.name} does not read back as it was written")
+    return copied

@@ -1,0 +1,75 @@
+"""``thumbnail``: one picture of each video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from contracts.values import Artifact, Json, Strict
+from pydantic import Field
+
+from services.pipeline.adapters.failure import ProcessingRefused
+from services.pipeline.adapters.ffmpeg import Ffmpeg
+from services.pipeline.adapters.files import suffix_of
+from services.pipeline.adapters.processor import Result, Task, parse
+from services.pipeline.adapters.remux import VIDEO
+from services.pipeline.adapters.workspace import Workspace
+from services.pipeline.domain.destinations import name_of
+
+
+class ThumbnailOptions(Strict):
+    """``at_s``: seconds into the video, a shorter one gives its first frame; ``width`` in pixels; ``quality``: 2 is best, 31 worst."""
+
+    at_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    width: Annotated[int, Field(ge=16, le=7680)] = 320
+    quality: Annotated[int, Field(ge=2, le=31)] = 2
+
+
+class Thumbnail:
+    """Hands every file on and adds a JPEG for each video."""
+
+    def __init__(self, ffmpeg: Ffmpeg) -> None:
+        self._ffmpeg = ffmpeg
+
+    def check(self, options: Json) -> None:
+        """See ``MediaProcessor``."""
+        parse(ThumbnailOptions, options)
+
+    async def run(self, task: Task, workspace: Workspace) -> Result:
+        """See ``MediaProcessor``."""
+        options = parse(ThumbnailOptions, task.step.options)
+        outputs: list[Artifact] = []
+        for number, source in enumerate(task.inputs):
+            outputs.append(source)
+            slot = f"{number}-jpg"
+            if suffix_of(source.uri) in VIDEO:
+                made = await workspace.published(slot) or await self._picture(source, slot, options, workspace)
+                outputs += [made] if made is not None else []
+            await workspace.report((number + 1) / len(task.inputs))
+        return Result(tuple(outputs))
+
+    async def _picture(
+        self, source: Artifact, slot: str, options: ThumbnailOptions, workspace: Workspace
+    ) -> Artifact | None:
+        path = await workspace.fetch(source)
+        if not (await self._ffmpeg.probe(path, workspace.folder)).has_video:
+            return None  # a broadcast without a picture
+        draft = await workspace.draft(source, slot)
+        # Beyond the end of the video ffmpeg writes nothing and ends with 0.
+        for at_s in (options.at_s, 0.0):
+            await self._ffmpeg.convert(
+                path,
+                draft,
+                before=("-ss", f"{at_s:.3f}"),
+                options=_output_options(options),
+            )
+            if draft.exists() and draft.stat().st_size:
+                name = f"{Path(name_of(source.uri)).stem}.jpg"
+                return await workspace.publish(draft, source=source, name=name, slot=slot)
+        raise ProcessingRefused("no frame of the video can be decoded")
+
+
+def _output_options(options: ThumbnailOptions) -> list[str]:
+    # -2: the height that keeps the shape, rounded to an even number.
+    picture = ["-frames:v", "1", "-vf", f"scale={options.width}:-2", "-q:v", str(options.quality)]
+    return ["-map", "0:v:0", *picture, "-f", "image2", "-update", "1"]
