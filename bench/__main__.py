@@ -13,11 +13,11 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, relay, report
+from bench import append, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
-BENCHMARKS: tuple[Benchmark, ...] = (relay.BENCHMARK, append.BENCHMARK)
+BENCHMARKS: tuple[Benchmark, ...] = (relay.BENCHMARK, append.BENCHMARK, projection.BENCHMARK)
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -90,5 +90,5 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    logs.configure("bench", level="WARNING")
+    logs.configure("bench", level="ERROR")
     sys.exit(main())

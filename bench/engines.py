@@ -15,6 +15,7 @@ import asyncpg
 from chassis import bus, migrate, provision
 from chassis.bus import Bus
 from chassis.database import Pool, open_pool
+
 from deploy.embedded.nats_server import NatsServer
 from deploy.embedded.postgres_server import PostgresServer
 
