@@ -166,6 +166,13 @@ def _is_news(state: Recording, fact: Event) -> bool:
     return True
 
 
+def resume_point(state: Recording) -> tuple[int, datetime | None]:
+    """The latest known place on the timeline and when it was reached: the end of finished media, or the start of an open file."""
+    points = [(state.position_ms, state.position_at)] if state.position_at else []
+    points += [(segment.start_ms, datetime.fromisoformat(segment.started_at)) for segment in state.open]
+    return max(points, default=(0, None))
+
+
 def ending(state: Recording, reason: EndReason, detail: str) -> RecordingEnded:
     """The last event of a requested recording, with its totals; raises ValueError when it was never requested."""
     if state.request is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chassis.database import Connection
+from chassis.database import Connection, Pool
 from chassis.sql import beside
 from contracts.downloader import (
     CutRequested,
@@ -44,18 +44,22 @@ async def follow(connection: Connection, events: Sequence[Event]) -> None:
                 await connection.execute(QUERIES["ended"], event.recording_id)
 
 
-async def asked(connection: Connection, recordings: Sequence[str]) -> dict[str, Asked]:
-    """What is asked of these recordings, in one query."""
-    rows = await connection.fetch(QUERIES["asked"], list(recordings))
-    return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["cuts"]) for row in rows}
+class View:
+    """What the runner reads and writes beside the log, each on a connection of its own."""
 
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
-async def save_cursor(connection: Connection, recording_id: str, epoch: int, cursor: Json) -> None:
-    """Remember how far a playlist was written; a stale owner changes nothing."""
-    await connection.execute(QUERIES["save_cursor"], recording_id, epoch, cursor)
+    async def asked(self, recordings: Sequence[str]) -> dict[str, Asked]:
+        """What is asked of these recordings, in one query."""
+        rows = await self._pool.fetch(QUERIES["asked"], list(recordings))
+        return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["cuts"]) for row in rows}
 
+    async def save_cursor(self, recording_id: str, epoch: int, cursor: Json) -> None:
+        """Remember how far a playlist was written; a stale owner changes nothing."""
+        await self._pool.execute(QUERIES["save_cursor"], recording_id, epoch, cursor)
 
-async def cursor(connection: Connection, recording_id: str) -> Json | None:
-    """How far the playlist of a recording was written, or ``None``."""
-    found = await connection.fetchval(QUERIES["cursor"], recording_id)
-    return found if isinstance(found, dict) else None
+    async def cursor(self, recording_id: str) -> Json | None:
+        """How far the playlist of a recording was written, or ``None``."""
+        found = await self._pool.fetchval(QUERIES["cursor"], recording_id)
+        return found if isinstance(found, dict) else None

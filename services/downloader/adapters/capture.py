@@ -76,6 +76,7 @@ class Capture:
         self._protocol = ""
         self._before = Progress(take.start.index)
         self._stop = asyncio.Event()
+        self._stopped: Ended | None = None
 
     @property
     def progress(self) -> Progress:
@@ -90,8 +91,9 @@ class Capture:
         """How far the playlist was written, if there is one."""
         return self._engine.here.cursor if self._engine else self._take.start.cursor
 
-    def stop(self) -> None:
-        """Ask for the end: what is here is written, the file is closed, :meth:`run` returns."""
+    def stop(self, ended: Ended) -> None:
+        """Ask for the end: what is here is written, the file is closed, :meth:`run` returns ``ended``."""
+        self._stopped = self._stopped or ended
         self._stop.set()
 
     def cut(self) -> None:
@@ -105,7 +107,7 @@ class Capture:
         stopping = asyncio.create_task(self._stop.wait())
         try:
             await asyncio.wait({capturing, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            ended = capturing.result() if capturing.done() else Ended(None)
+            ended = capturing.result() if capturing.done() else self._stopped or Ended(None)
             await _cancel(capturing)
             if self._engine is not None:
                 await self._engine.finish()
@@ -113,7 +115,7 @@ class Capture:
         finally:
             await _cancel(capturing, stopping)
             if self._engine is not None:
-                self._engine.abandon()
+                await self._engine.abandon()
 
     async def _capture(self) -> Ended:
         failures, refresh, last_media_at = 0, False, time.monotonic()

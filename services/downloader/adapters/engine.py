@@ -186,5 +186,5 @@ class Engine(Protocol):
     async def finish(self) -> None:
         """Write what is held and close the file; raises DiskFailed."""
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """Stop at once and leave the file as it is: another owner recovers it."""

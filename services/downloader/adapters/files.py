@@ -134,8 +134,7 @@ class Folder:
         """Remove what is left of a recording's folder when no part is in it."""
         home = self._home(recording_id)
         if home.is_dir() and not self.parts(recording_id):
-            (home / "cursor.json").unlink(missing_ok=True)
-            home.rmdir()
+            shutil.rmtree(home)
 
     def set_aside(self, part: Part) -> Path:
         """Keep a part that no recording asks for any more, where a person finds it."""

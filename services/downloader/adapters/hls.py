@@ -98,12 +98,11 @@ class HlsEngine:
         self._writer.put(self._assembler.finish(time.monotonic()))
         await self._writer.finish()
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """See `Engine`."""
-        for download in self._downloads.values():
-            download.cancel()
+        await self._stop_downloads()
         self._fetcher.close()
-        self._writer.abandon()
+        await self._writer.abandon()
 
     async def _media_playlist(self, url: str) -> tuple[bytes, str]:
         """Load an address; a master playlist leads on to the variant of the wanted quality."""

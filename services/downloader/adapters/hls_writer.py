@@ -104,11 +104,10 @@ class HlsWriter:
         if self._recorder is not None:
             self._tell(await _in_thread(self._recorder.finish))
 
-    def abandon(self) -> None:
-        """Write nothing more; the item that is being written is finished by its thread."""
+    async def abandon(self) -> None:
+        """Write nothing more; the item in hand is written to its end."""
         self._items.clear()
-        if self._task is not None:
-            self._task.cancel()
+        await self._stop()
 
     async def _stop(self) -> None:
         if self._task is not None:

@@ -91,7 +91,7 @@ class FlvEngine:
             except OSError as error:
                 raise DiskFailed(_reason(error)) from error
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """See `Engine`."""
         self._recorder = None
 

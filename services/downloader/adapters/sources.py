@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -51,7 +52,7 @@ class Health:
     def failures(self, source: Source) -> float:
         """Failures that still count."""
         count, at = self._failures.get(_place(source), (0.0, 0.0))
-        return count * 0.5 ** ((self._clock() - at) / HALF_LIFE_S)
+        return count * math.pow(0.5, (self._clock() - at) / HALF_LIFE_S)
 
 
 def best(sources: Sequence[Source], effective: Effective, health: Health) -> Source:

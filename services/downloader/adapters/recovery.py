@@ -1,0 +1,81 @@
+"""Makes a part whole that its owner could not finish."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from media.flv.errors import FlvError
+from media.flv.recover import recover as recover_flv
+from media.hls import recover_mp4, recover_ts
+
+from services.downloader.adapters.files import Part
+
+
+class InUse(Exception):
+    """Somebody still writes the part, or recovers it."""
+
+
+class Damaged(Exception):
+    """More than a crash leaves behind is wrong with the part: a person must look at it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What is left of a part; 0 bytes when nothing in it can be played."""
+
+    bytes: int
+    duration_ms: int
+
+
+@contextmanager
+def claim(part: Part) -> Iterator[BinaryIO]:
+    """Hold a part against everybody else until it is dealt with; raises InUse, FileNotFoundError, OSError."""
+    with part.path.open("r+b") as file:
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(part.path.name) from None
+        # Whoever held it before may have finished it meanwhile: then this is no part any more.
+        if not os.path.samestat(os.fstat(file.fileno()), part.path.stat()):
+            raise FileNotFoundError(part.path.name)
+        yield file
+
+
+def recover(part: Part, file: BinaryIO) -> Recovered:
+    """Truncate torn media, write the true duration and index into a claimed part. Idempotent; raises Damaged, OSError."""
+    if os.fstat(file.fileno()).st_size == 0:
+        return Recovered(0, 0)
+    try:
+        return _RECOVER[part.extension](part, file)
+    except FlvError as error:
+        raise Damaged(str(error)) from error
+
+
+def _flv(_: Part, file: BinaryIO) -> Recovered:
+    found = recover_flv(file)
+    # Without one tick of media only headers are in it.
+    return Recovered(found.bytes if found.duration_ms else 0, found.duration_ms)
+
+
+def _ts(_: Part, file: BinaryIO) -> Recovered:
+    found = recover_ts(file)
+    return Recovered(found.bytes, found.duration_ms)
+
+
+def _mp4(_: Part, file: BinaryIO) -> Recovered:
+    found = recover_mp4(file)
+    return Recovered(found.bytes, found.duration_ms)
+
+
+def _packed_audio(part: Part, file: BinaryIO) -> Recovered:
+    """Frames of packed audio stand alone and players skip a torn one; how long was written is the best known duration."""
+    status = os.fstat(file.fileno())
+    return Recovered(status.st_size, max(0, round((status.st_mtime - part.created_at.timestamp()) * 1000)))
+
+
+_RECOVER = {"flv": _flv, "ts": _ts, "mp4": _mp4, "aac": _packed_audio}

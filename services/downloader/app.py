@@ -1,0 +1,86 @@
+"""The composition root of the downloader."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chassis.egress import EgressPolicy
+from chassis.leases import Lease
+from chassis.service import Service
+from chassis.settings import load
+from chassis.storage import StorageOptions
+
+from services.downloader import store
+from services.downloader.adapters.capture import Sources
+from services.downloader.adapters.engines import EngineOptions, Engines
+from services.downloader.adapters.files import Folder
+from services.downloader.adapters.sources import LiveSources
+from services.downloader.facts import Facts
+from services.downloader.handlers import KIND, handlers
+from services.downloader.journal import Journal
+from services.downloader.requests import Requests
+from services.downloader.runner import MEGABYTE, Outside, Runner
+from services.downloader.salvage import Salvage, Sweeper
+from services.downloader.settings import DownloaderSettings
+
+
+def build(settings: DownloaderSettings | None = None) -> Service:
+    """Wire the service; reads the environment when no settings are given."""
+    chosen = settings or load(DownloaderSettings)
+    service = Service(chosen, handlers(), migrations=Path(__file__).with_name("migrations"))
+    folder = Folder.at(
+        chosen.storage_uri,
+        chosen.data_dir,
+        StorageOptions.from_environment(os.environ),
+        hash_max_bytes=chosen.hash_max_bytes,
+    )
+    salvage = Salvage(folder, min_bytes=chosen.min_segment_bytes)
+    engines = Engines(
+        EgressPolicy(allow_private=chosen.allow_private_sources),
+        EngineOptions(
+            stall_s=chosen.stall_s,
+            connect_timeout_s=chosen.connect_timeout_s,
+            segment_concurrency=chosen.segment_concurrency,
+            segment_attempts=chosen.segment_attempts,
+        ),
+    )
+
+    def journal_of(recording_id: str, lease: Lease | None = None) -> Journal:
+        return Journal(recording_id, service.work, service.committed, lease.fence if lease else None)
+
+    def sources_of(facts: Facts) -> Sources:
+        return LiveSources(
+            service.bus,
+            facts.request,
+            freshness_s=chosen.source_freshness_s,
+            resolve_timeout_s=chosen.resolve_timeout_s,
+        )
+
+    async def disk() -> None:
+        free_mb = folder.free_bytes() // MEGABYTE
+        if free_mb < chosen.min_free_mb:
+            raise RuntimeError(f"only {free_mb} MB are free where media is written")
+
+    async def prepare() -> None:
+        view = store.View(service.pool)
+        requests = Requests(view.asked, every_s=chosen.poll_s)
+        outside = Outside(
+            settings=chosen,
+            folder=folder,
+            salvage=salvage,
+            requests=requests,
+            view=view,
+            engines=engines,
+            journal_of=journal_of,
+            sources_of=sources_of,
+            signal=service.bus.signal,
+        )
+        service.add_runner(KIND, Runner(outside).run, concurrency=chosen.slots)
+        service.on_commit(requests.wake)
+        service.add(requests)
+        service.add(Sweeper(salvage, folder, journal_of, every_s=chosen.salvage_every_s))
+        service.health.checks["disk"] = disk
+
+    service.on_start(prepare)
+    return service

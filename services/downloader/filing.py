@@ -1,0 +1,133 @@
+"""Between the engine and the log: finishes files and appends what happened, in order, away from the flow of the media."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime
+
+import structlog
+from contracts import downloader
+from contracts.message import Event
+
+from services.downloader import metrics
+from services.downloader.adapters.engine import EngineEvent, GapClosed, GapOpened, SegmentCompleted, SegmentOpened
+from services.downloader.adapters.files import Folder, Part, Session
+from services.downloader.domain import OpenSegment
+from services.downloader.facts import Facts, open_segment
+from services.downloader.journal import Journal
+
+MAX_WAITING = 10_000
+"""Events that wait for the database; above it gaps are left out, files never."""
+UPLOAD_RETRY_CAP_S = 60.0
+log = structlog.get_logger(__name__)
+
+
+class Filing:
+    """Takes the events of an engine. :meth:`run` ends only with an exception: LeaseLost, or OSError when a file cannot be finished."""
+
+    def __init__(
+        self, journal: Journal, facts: Facts, folder: Folder, session: Session, *, epoch: int, min_bytes: int
+    ) -> None:
+        self._journal, self._facts, self._folder, self._session = journal, facts, folder, session
+        self._epoch, self._min_bytes = epoch, min_bytes
+        self._queue: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self._opened: dict[int, OpenSegment] = {}
+        self._uploads: set[asyncio.Task[None]] = set()
+
+    def take(self, event: EngineEvent) -> None:
+        """Accept an event; never blocks the engine."""
+        if isinstance(event, GapOpened):
+            metrics.GAPS.inc()
+        if isinstance(event, GapOpened | GapClosed) and self._queue.qsize() > MAX_WAITING:
+            log.error("filing.gap_left_out", recording=self._journal.recording_id)
+            return
+        self._queue.put_nowait(event)
+
+    async def run(self) -> None:
+        """File for ever."""
+        try:
+            while True:
+                batch = [await self._queue.get()]
+                while not self._queue.empty():
+                    batch.append(self._queue.get_nowait())
+                await self._file(batch)
+                for _ in batch:
+                    self._queue.task_done()
+        finally:
+            for upload in self._uploads:
+                upload.cancel()
+            await asyncio.gather(*self._uploads, return_exceptions=True)
+
+    async def settled(self) -> None:
+        """Wait until everything taken so far is in the log."""
+        await self._queue.join()
+        while self._uploads:
+            await asyncio.wait(self._uploads)
+
+    async def _file(self, batch: list[EngineEvent]) -> None:
+        facts: list[Event] = []
+        parts: list[Part] = []
+        for event in batch:
+            match event:
+                case SegmentOpened():
+                    facts.append(self._begin(event))
+                case SegmentCompleted():
+                    # What came before must not wait for the disk.
+                    await self._journal.append(facts)
+                    facts = await self._finish(event, parts)
+                case GapOpened():
+                    facts.append(self._facts.gap_opened(event))
+                case GapClosed():
+                    facts.append(self._facts.gap_closed(event))
+        await self._journal.append(facts)
+        for part in parts:
+            await asyncio.to_thread(self._folder.remove, part)
+
+    def _begin(self, event: SegmentOpened) -> downloader.SegmentOpened:
+        key = self._facts.key(event.index, event.started_at, event.extension)
+        fact = self._facts.opened(event, self._folder.storage.uri(str(key)))
+        self._opened[event.index] = open_segment(fact, self._epoch, "")
+        return fact
+
+    async def _finish(self, event: SegmentCompleted, parts: list[Part]) -> list[Event]:
+        part = self._session.part(event.index)
+        if event.bytes < self._min_bytes:
+            metrics.SEGMENTS.labels("discarded").inc()
+            self._session.forget(event.index)
+            parts.append(part)
+            return [self._facts.discarded(event.index, f"{event.bytes} bytes are less than {self._min_bytes}")]
+        if self._folder.remote:
+            upload = asyncio.create_task(self._upload(event, part), name=f"upload-{part.path.name}")
+            self._uploads.add(upload)
+            upload.add_done_callback(self._uploads.discard)
+            return []
+        fact = await self._name(event, part)
+        parts.append(part)
+        return [fact]
+
+    async def _name(self, event: SegmentCompleted, part: Part) -> downloader.SegmentCompleted:
+        opened = self._opened[event.index]
+        key = self._facts.key(event.index, datetime.fromisoformat(opened.started_at), part.extension)
+        fact = await self._folder.finish(part, key, lambda artifact: self._facts.completed(event, opened, artifact))
+        metrics.SEGMENTS.labels("completed").inc()
+        self._opened.pop(event.index)
+        self._session.forget(event.index)
+        return fact
+
+    async def _upload(self, event: SegmentCompleted, part: Part) -> None:
+        """Put a finished file into the bucket, however long the bucket is away; its event follows then."""
+        delay_s = 1.0
+        while True:
+            try:
+                fact = await self._name(event, part)
+                break
+            except OSError as error:
+                log.warning("filing.upload_failed", file=part.path.name, error=repr(error)[:200], retry_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, UPLOAD_RETRY_CAP_S)
+        with suppress(
+            Exception
+        ):  # LeaseLost reaches the recording through its own appends; the note stays for the next owner
+            await self._journal.append([fact])
+            await asyncio.to_thread(self._folder.remove, part)

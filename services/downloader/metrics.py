@@ -1,0 +1,11 @@
+"""What an operator sees of the recordings of this replica, besides their events."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+RUNNING = Gauge("aircheck_recordings_running", "Recordings in hand.")
+BYTES = Counter("aircheck_recorded_bytes_total", "Bytes of media written.")
+SEGMENTS = Counter("aircheck_segments_total", "Files by what became of them.", ["outcome"])
+GAPS = Counter("aircheck_recording_gaps_total", "Breaks of a source.")
+FREE = Gauge("aircheck_recordings_free_bytes", "Free space where media is written.")

@@ -1,0 +1,275 @@
+"""One recording under its lease: take over what is there, record, end it or leave it to another replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+from chassis.database import UNREACHABLE
+from chassis.leases import Again, Done, Lease, Outcome
+from chassis.waiting import wait_for_event
+from contracts.downloader import RecordingProgress
+from contracts.message import Event
+from contracts.values import EndReason, Json
+
+from services.downloader import domain, metrics
+from services.downloader.adapters.capture import Capture, Ended, Patience, Sources
+from services.downloader.adapters.engine import Bounds, DiskFailed, Gaps, StartPoint, Take
+from services.downloader.adapters.engines import Engines
+from services.downloader.adapters.files import Folder, Session
+from services.downloader.domain import Recording
+from services.downloader.facts import Facts
+from services.downloader.filing import Filing
+from services.downloader.journal import Journal
+from services.downloader.requests import Requests
+from services.downloader.salvage import Salvage
+from services.downloader.settings import DownloaderSettings
+from services.downloader.store import Asked, View
+
+MEGABYTE = 1_000_000
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the runner needs of the service and the world, as ``app.py`` wires it."""
+
+    settings: DownloaderSettings
+    folder: Folder
+    salvage: Salvage
+    requests: Requests
+    view: View
+    engines: Engines
+    journal_of: Callable[[str, Lease], Journal]
+    sources_of: Callable[[Facts], Sources]
+    signal: Callable[[RecordingProgress], Awaitable[None]]
+
+
+class Runner:
+    """``run`` is what the leases of kind ``recording`` run."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside, self._settings = outside, outside.settings
+        self._running: dict[str, asyncio.Task[object]] = {}
+
+    async def run(self, lease: Lease) -> Outcome:
+        """Record until the recording ends, or until this replica has to leave it to another one."""
+        await self._replace(lease)
+        log_id = structlog.contextvars.bound_contextvars(recording_id=lease.id)
+        metrics.RUNNING.inc()
+        try:
+            with log_id:
+                return await self._own(lease)
+        finally:
+            metrics.RUNNING.dec()
+            if self._running.get(lease.id) is asyncio.current_task():
+                del self._running[lease.id]
+
+    async def _replace(self, lease: Lease) -> None:
+        """A lease that ran out while the database was away may be claimed by the very process that still records: end that first."""
+        before, current = self._running.get(lease.id), asyncio.current_task()
+        assert current is not None
+        self._running[lease.id] = current
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
+
+    async def _own(self, lease: Lease) -> Outcome:
+        journal = self._outside.journal_of(lease.id, lease)
+        before = await journal.load()
+        if before.request is None or before.ended:
+            return Done()
+        facts = Facts(before.request)
+        fresh = before.epoch == 0
+        refusal = await self._refusal()
+        if fresh and refusal:
+            await self._end(journal, EndReason.FAILED, refusal)
+            return Done()
+        await journal.append([facts.started(self._settings.worker, lease.epoch)])
+        await self._outside.salvage.take_over(journal, facts, lease.epoch)
+        if journal.state.stop is None and not refusal:
+            ended = await self._record(lease, journal, facts, before)
+        else:
+            ended = Ended(EndReason.FAILED, refusal) if refusal else Ended(None)
+        return await self._conclude(lease, journal, facts, ended)
+
+    # Recording
+
+    async def _record(self, lease: Lease, journal: Journal, facts: Facts, before: Recording) -> Ended:
+        session = Session(self._outside.folder, lease.id, lease.epoch)
+        filing = Filing(
+            journal,
+            facts,
+            self._outside.folder,
+            session,
+            epoch=lease.epoch,
+            min_bytes=self._settings.min_segment_bytes,
+        )
+        start = await self._start_point(journal, before)
+        take = Take(
+            session.open, start, _gaps(filing, journal, before), filing.take, _bounds(facts), session.keep_cursor
+        )
+        try:
+            async with self._outside.engines.for_recording(facts.request.effective.quality) as make_engine:
+                capture = Capture(self._outside.sources_of(facts), make_engine, take, self._patience())
+                return await self._together(lease, capture, filing, facts, journal.state)
+        except OSError as error:
+            # A finished file could not be synced or named: it stays a part, which the end recovers if the disk allows it.
+            return Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
+        finally:
+            session.close()
+
+    async def _together(
+        self, lease: Lease, capture: Capture, filing: Filing, facts: Facts, baseline: Recording
+    ) -> Ended:
+        """Capture, file and watch until the capture is over and filed, or one of them fails."""
+
+        async def captured() -> Ended:
+            try:
+                ended = await capture.run()
+            except DiskFailed as error:
+                ended = Ended(EndReason.FAILED, f"the disk refuses: {error}")
+            await filing.settled()
+            return ended
+
+        capturing = asyncio.create_task(captured(), name=f"capture-{lease.id}")
+        # These two end only by failing.
+        helpers = [
+            asyncio.create_task(filing.run(), name=f"filing-{lease.id}"),
+            asyncio.create_task(self._watch(lease, capture, facts, baseline), name=f"watch-{lease.id}"),
+        ]
+        try:
+            with self._outside.requests.follow(lease.id, _Obey(capture, baseline.cuts)):
+                await asyncio.wait([capturing, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            for helper in helpers:
+                if helper.done():
+                    helper.result()
+            return capturing.result()
+        finally:
+            for task in (capturing, *helpers):
+                task.cancel()
+            await asyncio.gather(capturing, *helpers, return_exceptions=True)
+
+    async def _watch(self, lease: Lease, capture: Capture, facts: Facts, before: Recording) -> None:
+        """Once a second: hand over when asked, tell the progress, remember the cursor, look at the disk. Never returns."""
+        settings, last_bytes, saved = self._settings, 0, capture.cursor
+        loop = asyncio.get_running_loop()
+        told_at = loop.time()
+        while True:
+            if await wait_for_event(lease.handing_over, settings.poll_s):
+                capture.stop(Ended(None))
+                await asyncio.sleep(settings.poll_s)
+            now, progress = loop.time(), capture.progress
+            gained, elapsed = max(0, progress.bytes - last_bytes), max(now - told_at, 0.001)
+            last_bytes, told_at = progress.bytes, now
+            metrics.BYTES.inc(gained)
+            size, duration_ms = before.bytes + progress.bytes, before.duration_ms + progress.duration_ms
+            await self._outside.signal(facts.progress(progress.index, size, duration_ms, round(8 * gained / elapsed)))
+            saved = await self._remember(lease, capture.cursor, saved)
+            await self._guard_disk(capture)
+
+    async def _guard_disk(self, capture: Capture) -> None:
+        free = await asyncio.to_thread(self._outside.folder.free_bytes)
+        metrics.FREE.set(free)
+        if free < self._settings.min_free_mb * MEGABYTE / 2:
+            log.error("recording.disk_low", free_mb=free // MEGABYTE)
+            capture.stop(Ended(EndReason.FAILED, f"only {free // MEGABYTE} MB are free"))
+
+    async def _remember(self, lease: Lease, cursor: Json | None, saved: Json | None) -> Json | None:
+        if cursor is None or cursor == saved:
+            return saved
+        try:
+            await self._outside.view.save_cursor(lease.id, lease.epoch, cursor)
+        except UNREACHABLE:
+            return saved
+        return cursor
+
+    # Taking over and ending
+
+    async def _start_point(self, journal: Journal, before: Recording) -> StartPoint:
+        state = journal.state
+        position_ms, position_at = domain.resume_point(state)
+        cursor = await asyncio.to_thread(self._outside.folder.cursor, journal.recording_id, before.epoch)
+        if cursor is None and before.epoch > 0:
+            cursor = await self._outside.view.cursor(journal.recording_id)
+        return StartPoint(state.next_index, position_ms, position_at, cursor or None)
+
+    async def _conclude(self, lease: Lease, journal: Journal, facts: Facts, ended: Ended) -> Outcome:
+        state = await journal.load()
+        reason = ended.reason or state.stop
+        if reason is None:
+            return Again()  # handed over: another replica goes on
+        await self._outside.salvage.take_over(journal, facts, lease.epoch + 1)
+        if not await self._wait_for_others(lease, journal):
+            return Again()
+        state = journal.state
+        lost: list[Event] = [facts.discarded(one.index, f"lost with worker {one.worker}") for one in state.open]
+        await journal.append(lost)
+        await self._end(journal, state.stop or reason, ended.detail)
+        await asyncio.to_thread(self._outside.folder.close_recording, lease.id)
+        return Done()
+
+    async def _wait_for_others(self, lease: Lease, journal: Journal) -> bool:
+        """Give other machines time to bring files that only they have; False when this replica has to leave meanwhile."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.lost_after_s
+        while journal.state.open and loop.time() < until:
+            if await wait_for_event(lease.handing_over, min(1.0, self._settings.lost_after_s)):
+                return False
+            await journal.load()
+        return True
+
+    async def _end(self, journal: Journal, reason: EndReason, detail: str) -> None:
+        await journal.append([domain.ending(journal.state, reason, detail)])
+        log.info("recording.ended", reason=reason.value, detail=detail, segments=journal.state.segments)
+
+    async def _refusal(self) -> str:
+        """Why nothing can be recorded here at the moment; empty when it can."""
+        try:
+            free_mb = await asyncio.to_thread(self._outside.folder.free_bytes) // MEGABYTE
+        except OSError as error:
+            return f"the folder for recordings is not usable: {error.strerror or type(error).__name__}"
+        if free_mb < self._settings.min_free_mb:
+            log.error("recording.refused", free_mb=free_mb, wanted_mb=self._settings.min_free_mb)
+            return f"only {free_mb} MB are free, {self._settings.min_free_mb} MB are asked for"
+        return ""
+
+    def _patience(self) -> Patience:
+        settings = self._settings
+        return Patience(
+            settings.reconnect_base_s, settings.reconnect_cap_s, settings.give_up_s, settings.refresh_after_failures
+        )
+
+
+class _Obey:
+    """Turns what is asked of a recording into calls on its capture; cuts asked before this owner came are done by its new file."""
+
+    def __init__(self, capture: Capture, cuts: int) -> None:
+        self._capture, self._cuts = capture, cuts
+
+    def __call__(self, asked: Asked) -> None:
+        if asked.stop:
+            self._capture.stop(Ended(None))
+        if asked.cuts > self._cuts:
+            self._cuts = asked.cuts
+            self._capture.cut()
+
+
+def _gaps(filing: Filing, journal: Journal, before: Recording) -> Gaps:
+    """A recording that goes on begins inside a gap, from where its media ended with the owner before."""
+    state = journal.state
+    if state.gap is not None:
+        return Gaps(filing.take, open_at_ms=state.gap.at_ms)
+    position_ms, position_at = domain.resume_point(state)
+    if position_at is None:
+        return Gaps(filing.take)
+    gaps = Gaps(filing.take)
+    gaps.open(position_ms, f"the owner changed from {before.worker} to {state.worker}")
+    return gaps
+
+
+def _bounds(facts: Facts) -> Bounds:
+    effective = facts.request.effective
+    return Bounds(effective.segment_seconds * 1000 or None, effective.segment_bytes or None)
