@@ -205,3 +205,14 @@ async def test_a_plugin_that_breaks_is_transient(channel: AppriseChannel, monkey
 async def test_only_the_service_is_shown(channel: AppriseChannel) -> None:
     assert channel.host(Target("discord://1234567890/abcdefghijklmnop")) == "Discord"
     assert isinstance(channel, Channel)
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense s3cr3t-s3cr3t", "nobody://s3cr3t-s3cr3t", "slack://T1JJ3T3L2/s3cr3t-s3cr3t", "discord://s3cr3t-s3cr3t/"]
+)  # fmt: skip
+def test_an_address_that_cannot_be_used_is_not_repeated_anywhere(
+    address: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InvalidTarget) as refused:
+        AppriseChannel(HOME).check(Target(address))
+    assert "s3cr3t" not in f"{refused.value}{caplog.text}{''.join(capfd.readouterr())}"
