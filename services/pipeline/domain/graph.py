@@ -50,7 +50,7 @@ def merged(*lists: Iterable[Artifact]) -> tuple[Artifact, ...]:
 
 
 def weight(artifacts: Iterable[Artifact]) -> int:
-    """Bytes a list of files takes in an event, rounded up."""
+    """Bytes a list of files takes in an event."""
     return sum(_weight(artifact) for artifact in artifacts)
 
 
@@ -92,5 +92,4 @@ def _id(*parts: str) -> str:
 
 
 def _weight(artifact: Artifact) -> int:
-    # In JSON a character outside ASCII takes at most its UTF-8 length; the names, quotes and digits are counted generously.
-    return len(artifact.uri.encode()) + len(artifact.media_type.encode()) + len(artifact.sha256) + 96
+    return len(artifact.model_dump_json().encode()) + 1
