@@ -8,6 +8,7 @@ from different streams is joined when it is read.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from chassis.sql import Queries
 from contracts.message import Event
 
 from services.gateway.store.events import StoredEvent
+
+_TABLE = re.compile(r"^create table rm_(?P<name>\w+) \((?P<body>.*?)^\);", re.MULTILINE | re.DOTALL)
+_COLUMN = re.compile(r"^  (?!primary key|unique|check)([a-z_]+) ", re.MULTILINE)
 
 Row = dict[str, Any]
 LIVE, BUILT = "rm_", "rb_"
@@ -99,6 +103,12 @@ class Folded:
         """The SQL that creates its tables."""
         return Queries(Path(__file__).with_name(f"{self.name}.sql"))["tables"]
 
+    @cached_property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """The columns of each table, as its declaration spells them."""
+        found = {match["name"]: _COLUMN.findall(match["body"]) for match in _TABLE.finditer(self.declaration)}
+        return {name: tuple(names) for name, names in found.items()}
+
     async def create(self, connection: Connection, prefix: str = LIVE) -> None:
         """Create its empty tables."""
         await connection.execute(self.declaration.replace(LIVE, prefix))
@@ -111,10 +121,12 @@ class Folded:
             if isinstance(stored.event, self.handles)
         ]
         for table in self.folds if changes else ():
-            await _fold(table, changes, connection, f"{prefix}{table.name}")
+            await _fold(table, changes, connection, f"{prefix}{table.name}", self.columns[table.name])
 
 
-async def _fold(table: Table, changes: Sequence[Change], connection: Connection, name: str) -> None:
+async def _fold(
+    table: Table, changes: Sequence[Change], connection: Connection, name: str, columns: Sequence[str]
+) -> None:
     touched = [(change, key) for change in changes for key in table.keys(change.event)]
     if not touched:
         return
@@ -134,10 +146,9 @@ async def _fold(table: Table, changes: Sequence[Change], connection: Connection,
             _statement("delete from {name} t using {keys} k where {match}", table, name), _json(gone, table)
         )
     if changed:
-        if any(row.keys() != changed[0].keys() for row in changed):
-            raise ValueError(f"{table.name}: rows of one table must have the same columns")
-        columns = [column for column in changed[0] if column not in table.key]
-        await connection.execute(_upsert(table, name, columns), json.dumps(changed))
+        # Events may have fields that this table does not show; a column without a value would be a defect of the fold.
+        shown = [{column: row[column] for column in columns} for row in changed]
+        await connection.execute(_upsert(table, name, columns), json.dumps(shown))
 
 
 async def _load(
@@ -155,8 +166,8 @@ def _statement(shape: str, table: Table, name: str) -> str:
 
 
 def _upsert(table: Table, name: str, columns: Sequence[str]) -> str:
-    listed = ", ".join([*table.key, *columns])
-    values = ", ".join(f"{column} = excluded.{column}" for column in columns)
+    listed = ", ".join(columns)
+    values = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in table.key)
     return (
         f"insert into {name} ({listed}) select {listed} from jsonb_populate_recordset(null::{name}, $1::jsonb)"  # noqa: S608
         f" on conflict ({', '.join(table.key)}) do update set {values}"
