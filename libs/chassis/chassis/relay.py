@@ -94,10 +94,12 @@ class Relay:
     """Drains the outbox of one service. Every replica has one; a session-level advisory lock lets one work at a time."""
 
     def __init__(
-        self, pool: Pool, bus: Bus, service: str, *, poll_s: float = 1.0, batch: int = BATCH, atomic: bool = True
+        self, pool: Pool, bus: Bus, service: str, *, poll_s: float = 5.0, batch: int = BATCH, atomic: bool = True
     ) -> None:
         self.pool, self.bus, self.service = pool, bus, service
         self.poll_s, self.batch, self.atomic = poll_s, batch, atomic
+        self.failures = 0
+        """Attempts in a row that did not empty the outbox."""
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -120,20 +122,19 @@ class Relay:
                 await asyncio.wait_for(self._task, timeout_s)
 
     async def _run(self) -> None:
-        failures = 0
         while True:
             stopping = self._stopping
             try:
                 await self._drain_if_waiting()
-                failures = 0
+                self.failures = 0
             except Exception as error:
                 # Whatever it is: a relay that ended would leave its service mute with nobody noticing.
-                failures += 1
-                log.warning("relay.stopped_at_failure", error=repr(error)[:300], failures=failures,
+                self.failures += 1
+                log.warning("relay.stopped_at_failure", error=repr(error)[:300], failures=self.failures,
                             exc_info=not isinstance(error, _EXPECTED))  # fmt: skip
             if stopping:
                 return
-            delay = self.poll_s if not failures else min(0.1 * 2.0**failures, 5.0)
+            delay = self.poll_s if not self.failures else min(0.1 * 2.0**self.failures, 5.0)
             await wait_for_event(self._wake, delay)
 
     async def _drain_if_waiting(self) -> None:
