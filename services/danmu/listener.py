@@ -56,6 +56,8 @@ class Listener:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 await self._source.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=LEAVE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

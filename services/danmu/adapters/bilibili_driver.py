@@ -34,6 +34,8 @@ from services.danmu.adapters.source import ConnectionChange, ConnectionState
 
 HEARTBEAT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
+MAX_API: Final = 2000
+"""Characters of an address."""
 SILENT_HEARTBEATS: Final = 2.5
 """Every heartbeat is answered: a connection that is silent for longer than two of them is dead."""
 STEADY_S: Final = 60.0
@@ -70,14 +72,14 @@ class _Connection:
 
 @source("bilibili")
 class BilibiliSource:
-    """The chat of one Bilibili room. Descriptor: ``room_id``, a positive number or its digits; short ones are fine."""
+    """The chat of one Bilibili room. Descriptor: ``room_id``, a positive number or its digits, short ones are fine; ``api``."""
 
     def __init__(  # noqa: PLR0913 - one keyword per thing a deployment or a test may set
         self,
         descriptor: Mapping[str, object],
         session: aiohttp.ClientSession,
         *,
-        live_api: str = LIVE_API,
+        live_api: str = "",
         main_api: str = MAIN_API,
         cookies: Mapping[str, str] | None = None,
         heartbeat_s: float = HEARTBEAT_S,
@@ -85,13 +87,15 @@ class BilibiliSource:
         backoff_max_s: float = 60.0,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        """`cookies` are the account's (SESSDATA, buvid3) and secret; `jitter` gives numbers in [0, 1).
+        """`live_api` is by default the one that the monitor asked, which the descriptor names as ``api``.
+
+        `cookies` are the account's (SESSDATA, buvid3) and secret; `jitter` gives numbers in [0, 1).
 
         Raises InvalidDescriptor.
         """
         self._room_id = _room_id(descriptor)
         self._session = session
-        self._api = BilibiliApi(session, live_api=live_api, main_api=main_api, cookies=cookies)
+        self._api = BilibiliApi(session, live_api=live_api or _api_of(descriptor), main_api=main_api, cookies=cookies)
         self._heartbeat_s = heartbeat_s
         self._backoff_initial_s = backoff_initial_s
         self._backoff_max_s = backoff_max_s
@@ -250,6 +254,13 @@ def _room_id(descriptor: Mapping[str, object]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18 and int(text) > 0):
         raise InvalidDescriptor("bilibili chat needs a room_id, a positive number")
     return int(text)
+
+
+def _api_of(descriptor: Mapping[str, object]) -> str:
+    value = descriptor.get("api") or LIVE_API
+    if not isinstance(value, str) or len(value) > MAX_API or not value.startswith(("http://", "https://")):
+        raise InvalidDescriptor("the api of a bilibili chat is an http(s) address")
+    return value
 
 
 def _describe(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""The chat of one media segment on disk: its log and its XML, written together."""
+"""The chat of one media segment on disk: its log and its XML, written together from the journal of the session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from services.danmu.adapters.log import ChatLogReader, ChatLogWriter, recover_log
+from services.danmu.adapters.log import ChatLogWriter
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.xml import ChatHead, XmlChatWriter
 
@@ -58,39 +58,18 @@ class ChatFile:
             raise
         return cls(path_stem, log, xml, Counter())
 
-    @classmethod
-    def resume(cls, path_stem: Path, start_unix_ms: int, head: ChatHead) -> ChatFile:
-        """Go on with the files that a crash left: the log loses its torn end, the XML is made again from the log.
-
-        Raises FileNotFoundError when there is no unfinished log.
-        """
-        log_part, xml_part = _part(_log_path(path_stem)), _part(_xml_path(path_stem))
-        recover_log(log_part)
-        xml_part.unlink(missing_ok=True)
-        xml = XmlChatWriter(xml_part, start_unix_ms, head)
-        kinds: Counter[MessageKind] = Counter()
-        for message in ChatLogReader(log_part):
-            xml.write(message)
-            kinds[message.kind] += 1
-        return cls(path_stem, ChatLogWriter(log_part, append=True), xml, kinds)
-
     def write(self, message: ChatMessage) -> None:
-        """Add one message to both files. Raises OSError when they cannot grow; the message is kept for a later flush."""
+        """Add one message to both files. Raises OSError when they cannot grow; the message is kept for the next write."""
         self._kinds[message.kind] += 1
         try:
             self._log.append(message)
         finally:
             self._xml.write(message)
 
-    def flush(self) -> None:
-        """Call at least every 500 ms: what is older than the last call survives a killed process. Raises OSError."""
-        self._log.flush()
-        self._xml.flush()
-
     def close(self) -> ChatFileResult:
         """Finish both files, sync them and give them their final names.
 
-        The log comes last: while it has no final name, `resume` can do the whole again.
+        The log comes last: its final name says that the pair is finished.
         """
         log_path, xml_path = _log_path(self._stem), _xml_path(self._stem)
         size = self._log.close() + self._xml.close()
@@ -102,8 +81,8 @@ class ChatFile:
 
     def discard(self) -> None:
         """Remove both unfinished files, for a segment that is not kept."""
-        self._log.close()
-        self._xml.close()
+        self._log.abandon()
+        self._xml.abandon()
         _part(_log_path(self._stem)).unlink(missing_ok=True)
         _part(_xml_path(self._stem)).unlink(missing_ok=True)
 

@@ -29,13 +29,13 @@ _READ: Final = 64 << 10
 class ChatLogWriter:
     """Appends messages to a log. The caller calls `flush` at least every 500 ms; 100 messages flush by themselves."""
 
-    def __init__(self, path: Path, *, append: bool = False) -> None:
-        """Create the log, or go on with one that `recover_log` has seen. Raises FileExistsError, FileNotFoundError."""
-        flags = os.O_WRONLY | os.O_APPEND | (0 if append else os.O_CREAT | os.O_EXCL)
+    def __init__(self, path: Path) -> None:
+        """Create the log. Raises FileExistsError."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = os.fdopen(os.open(path, flags, 0o644), "ab", buffering=0)
         self._pending: list[bytes] = []
         self.lines = 0
-        self.size = path.stat().st_size if append else 0
+        self.size = 0
 
     def append(self, message: ChatMessage) -> None:
         """Add one message; OSError when a flush of a full member fails."""
@@ -86,18 +86,16 @@ def write_all(descriptor: int, data: bytes, end: int) -> None:
 class ChatLogReader:
     """The messages of a log, in order. Damage costs the damaged members, or lines, and no more.
 
-    After iteration `damaged_members` and `skipped_lines` say what could not be read, and `whole_bytes` where the last
-    undamaged member before the first damage ends.
+    After iteration `damaged_members` and `skipped_lines` say what could not be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.damaged_members = 0
         self.skipped_lines = 0
-        self.whole_bytes = 0
 
     def __iter__(self) -> Iterator[ChatMessage]:
-        self.damaged_members = self.skipped_lines = self.whole_bytes = 0
+        self.damaged_members = self.skipped_lines = 0
         with self._path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 return
@@ -111,7 +109,6 @@ class ChatLogReader:
             member, end, whole = _unpack(data, at)
             if whole:
                 at = end
-                self.whole_bytes = end if not self.damaged_members else self.whole_bytes
             else:
                 self.damaged_members += 1
                 at = data.find(_MAGIC, at + 1)
@@ -143,17 +140,3 @@ def _unpack(data: mmap.mmap, start: int) -> tuple[bytes, int, bool]:
     except zlib.error:
         return bytes(output), at, False
     return bytes(output), at - len(inflater.unused_data), inflater.eof
-
-
-def recover_log(path: Path) -> int:
-    """Cut a log behind its last whole member, so that it can be appended to; the number of bytes cut off.
-
-    Damage in the middle cuts there: what follows it was not written by one writer in one go.
-    """
-    reader = ChatLogReader(path)
-    for _ in reader:
-        pass
-    size = path.stat().st_size
-    if reader.whole_bytes < size:
-        os.truncate(path, reader.whole_bytes)
-    return size - reader.whole_bytes

@@ -57,13 +57,14 @@ def open_source(
     return opener(descriptor, session, **options)
 
 
-def options_of(kind: str) -> frozenset[str]:
-    """The names of the options a driver takes. Raises UnknownChatKind."""
+def text_options(kind: str) -> frozenset[str]:
+    """The names of the options of a driver that are plain text, and so may come from the settings. Raises UnknownChatKind."""
     opener = _openers.get(kind)
     if opener is None:
         raise UnknownChatKind(f"no driver for chat of kind {kind!r}")
     parameters = inspect.signature(opener).parameters.values()
-    return frozenset(one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+    keywords = (one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(one.name for one in keywords if one.annotation in (str, "str"))
 
 
 def kinds() -> tuple[str, ...]:

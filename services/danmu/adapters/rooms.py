@@ -10,7 +10,7 @@ import aiohttp
 from chassis.egress import EgressPolicy, open_session
 from contracts.values import Chat
 
-from services.danmu.adapters.registry import open_source, options_of
+from services.danmu.adapters.registry import open_source, text_options
 from services.danmu.adapters.source import ChatSource
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=10)
@@ -22,7 +22,7 @@ class Rooms:
     def __init__(self, policy: EgressPolicy, options: Mapping[str, Mapping[str, str]]) -> None:
         """Raises UnknownChatKind, or ValueError naming an option that its driver does not take."""
         for kind, given in options.items():
-            if unknown := given.keys() - options_of(kind):
+            if unknown := given.keys() - text_options(kind):
                 raise ValueError(f"chat of kind {kind!r} has no option {', '.join(sorted(unknown))}")
         self._policy, self._options = policy, options
 

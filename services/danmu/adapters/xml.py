@@ -3,7 +3,7 @@
 The dialect is the common core of what recorders write: ``<d p="offset_s,mode,size,colour,unix_ms,0,uid_hash,row"
 user="...">text</d>``, and beside it ``<gift>``, ``<sc>``, ``<guard>`` and a ``<metadata>`` head. The declaration and
 ``<i>`` share one line because a widespread converter (danmakuC) takes a file with a line break there for protobuf.
-One element per line, so that a file torn by a crash is mended by cutting its last line.
+One element per line, for people and for `grep`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ OPENING: Final = '<?xml version="1.0" encoding="UTF-8"?><i>\n'
 CLOSING: Final = "</i>\n"
 FLUSH_ROWS: Final = 100
 
-_TAIL: Final = 64 << 10
 
 # XML 1.0, production 2 (Char): what is outside cannot be written at all, not even as a reference.
 _ILLEGAL: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
@@ -145,9 +144,9 @@ def _iso(unix_ms: int) -> str:
 
 
 class XmlChatWriter:
-    """Writes one XML file as messages come. The caller calls `flush` at least every 500 ms; 100 rows flush by themselves.
+    """Writes one XML file, message by message; 100 rows flush by themselves.
 
-    The closing tag is written by `close`; after a crash `recover` writes it.
+    The closing tag is written by `close`.
     """
 
     def __init__(self, path: Path, start_unix_ms: int, head: ChatHead) -> None:
@@ -188,6 +187,11 @@ class XmlChatWriter:
             self._file.close()
         return self.size
 
+    def abandon(self) -> None:
+        """Close without writing what is pending."""
+        self._pending.clear()
+        self._file.close()
+
 
 def render_xml(messages: Iterable[ChatMessage], path: Path, start_unix_ms: int, head: ChatHead) -> int:
     """Write a whole file from messages (a log, for one) in one go; the number of rows. Raises FileExistsError."""
@@ -198,37 +202,3 @@ def render_xml(messages: Iterable[ChatMessage], path: Path, start_unix_ms: int, 
     finally:
         writer.close()
     return writer.rows
-
-
-def recover(path: Path) -> int:
-    """Make a file that a crash left without its closing tag whole again; the number of bytes of its torn last line.
-
-    A file that is closed already stays as it is. One that is not even opened becomes an empty document.
-    """
-    closing = CLOSING.encode()
-    with path.open("r+b") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size >= len(closing) and _last(file.fileno(), size, len(closing)) == closing:
-            return 0
-        kept = _end_of_last_line(file.fileno(), size)
-        file.truncate(kept)
-        file.seek(kept)
-        file.write(closing if kept else (OPENING + CLOSING).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    return size - kept
-
-
-def _last(descriptor: int, end: int, size: int) -> bytes:
-    return os.pread(descriptor, size, end - size)
-
-
-def _end_of_last_line(descriptor: int, size: int) -> int:
-    end = size
-    while end > 0:
-        start = max(end - _TAIL, 0)
-        found = os.pread(descriptor, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0

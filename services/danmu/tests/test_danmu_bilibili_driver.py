@@ -441,6 +441,22 @@ async def test_a_consumer_that_goes_away_leaves_no_connection_behind() -> None:
         assert await comet.gone.get() == 1000
 
 
+async def test_the_api_is_the_one_the_descriptor_names() -> None:
+    async with studio(Comet()) as room:
+        descriptor = {"room_id": 1017, "api": room.site.url}
+        opened = open_source("bilibili", descriptor, room.session, main_api=room.site.url)
+        async with aclosing(opened.messages()) as items:  # type: ignore[type-var]
+            assert await take(items, 1) == ["connected"]
+        await opened.close()
+
+
+@pytest.mark.parametrize("api", [17, "ftp://example.org", "https://" + "x" * 2000])
+async def test_an_api_that_is_no_address_is_refused(api: object) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(InvalidDescriptor):
+            open_source("bilibili", {"room_id": 1, "api": api}, session)
+
+
 @pytest.mark.parametrize("descriptor", [{}, {"room_id": 0}, {"room_id": -5}, {"room_id": "x"}, {"room_id": True}])
 async def test_a_descriptor_without_a_room_is_refused(descriptor: dict[str, object]) -> None:
     async with aiohttp.ClientSession() as session:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.danmu.adapters.messages import ChatMessage, MessageKind
-from services.danmu.adapters.xml import ChatHead, XmlChatWriter, element, escape, recover, render_xml
+from services.danmu.adapters.xml import ChatHead, XmlChatWriter, element, escape, render_xml
 
 START = 1_750_000_000_000
 HEAD = ChatHead("bilibili", "1017", "Ann & Bob", title="<live>", category="Chess", live_started_at=START - 60_000)
@@ -175,41 +175,6 @@ def test_a_file_is_not_written_over(tmp_path: Path) -> None:
 
     with pytest.raises(FileExistsError):
         XmlChatWriter(tmp_path / "chat.xml", START, HEAD)
-
-
-@given(cut=st.integers(0, 1200))
-def test_a_file_torn_anywhere_is_mended(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
-    path = tmp_path_factory.mktemp("torn") / "chat.xml"
-    render_xml([CHAT._replace(text=f"número {number} & 🎉") for number in range(6)], path, START, HEAD)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: max(len(whole) - cut, 0)])
-    left = path.stat().st_size
-
-    dropped = recover(path)
-
-    root = root_of(path)
-    assert root.tag == "i"
-    assert [d.text for d in root.findall("d")] == [f"número {number} & 🎉" for number in range(len(root.findall("d")))]
-    complete = whole[:left].count(b"</d>\n")
-    assert len(root.findall("d")) == complete
-    assert dropped < left or left == dropped
-
-
-def test_a_whole_file_stays_as_it_is(tmp_path: Path) -> None:
-    render_xml([CHAT], tmp_path / "chat.xml", START, HEAD)
-    before = (tmp_path / "chat.xml").read_bytes()
-
-    assert recover(tmp_path / "chat.xml") == 0
-    assert (tmp_path / "chat.xml").read_bytes() == before
-
-
-def test_a_long_torn_line_is_found(tmp_path: Path) -> None:
-    render_xml([CHAT], tmp_path / "chat.xml", START, HEAD)
-    whole = (tmp_path / "chat.xml").read_bytes().removesuffix(b"</i>\n")
-    (tmp_path / "chat.xml").write_bytes(whole + b"<d p=" + b"x" * 200_000)
-
-    assert recover(tmp_path / "chat.xml") == 200_005
-    assert len(root_of(tmp_path / "chat.xml").findall("d")) == 1
 
 
 def test_the_sender_of_a_comment_is_the_checksum_of_the_id() -> None:
