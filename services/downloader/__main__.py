@@ -5,4 +5,4 @@ from chassis.service import main
 from services.downloader.app import build
 
 if __name__ == "__main__":
-    main(build)
+    main(build, fast_loop=True)

@@ -52,29 +52,15 @@ class Runner:
 
     def __init__(self, outside: Outside) -> None:
         self._outside, self._settings = outside, outside.settings
-        self._running: dict[str, asyncio.Task[object]] = {}
 
     async def run(self, lease: Lease) -> Outcome:
         """Record until the recording ends, or until this replica has to leave it to another one."""
-        await self._replace(lease)
-        log_id = structlog.contextvars.bound_contextvars(recording_id=lease.id)
         metrics.RUNNING.inc()
         try:
-            with log_id:
+            with structlog.contextvars.bound_contextvars(recording_id=lease.id):
                 return await self._own(lease)
         finally:
             metrics.RUNNING.dec()
-            if self._running.get(lease.id) is asyncio.current_task():
-                del self._running[lease.id]
-
-    async def _replace(self, lease: Lease) -> None:
-        """A lease that ran out while the database was away may be claimed by the very process that still records: end that first."""
-        before, current = self._running.get(lease.id), asyncio.current_task()
-        assert current is not None
-        self._running[lease.id] = current
-        if before is not None:
-            before.cancel()
-            await asyncio.wait([before])
 
     async def _own(self, lease: Lease) -> Outcome:
         journal = self._outside.journal_of(lease.id, lease)

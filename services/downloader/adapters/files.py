@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -135,6 +136,8 @@ class Folder:
         home = self._home(recording_id)
         if home.is_dir() and not self.parts(recording_id):
             shutil.rmtree(home)
+            with suppress(OSError):  # other recordings are in it
+                self._parts.rmdir()
 
     def set_aside(self, part: Part) -> Path:
         """Keep a part that no recording asks for any more, where a person finds it."""

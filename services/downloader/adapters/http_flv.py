@@ -92,8 +92,7 @@ class FlvEngine:
                 raise DiskFailed(_reason(error)) from error
 
     async def abandon(self) -> None:
-        """See `Engine`."""
-        self._recorder = None
+        """See `Engine`. Nothing runs outside :meth:`play`; what the recorder holds is left out of the file."""
 
     def _feed(self, chunk: bytes) -> None:
         now = time.time()
