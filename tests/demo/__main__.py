@@ -65,6 +65,7 @@ async def demo(folder: Path, seconds: float) -> int:
             MONITOR_PLATFORMS__BILIBILI__API=studio.url,
             MONITOR_PLATFORMS__BILIBILI__NAV=studio.url,
             MONITOR_PLATFORMS__BILIBILI__PAGES=f"{studio.url.removeprefix('http://')}/bili",
+            DANMU_SOURCES__BILIBILI__MAIN_API=studio.url,
             UPLOADER_ROOTS=f'["{bucket.as_uri()}"]',
         )
         async with system, system.gateway() as gateway:

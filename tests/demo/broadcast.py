@@ -102,7 +102,7 @@ class Broadcast:
             "pipelines": {
                 "segment": [
                     {"id": "remux", "processor": "remux"},
-                    {"id": "thumbnail", "processor": "thumbnail", "options": {"at_seconds": 1}, "after": ["remux"]},
+                    {"id": "thumbnail", "processor": "thumbnail", "options": {"at_s": 1}, "after": ["remux"]},
                     upload,
                 ]
             },
