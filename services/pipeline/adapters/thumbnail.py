@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -52,24 +53,32 @@ class Thumbnail:
         self, source: Artifact, slot: str, options: ThumbnailOptions, workspace: Workspace
     ) -> Artifact | None:
         path = await workspace.fetch(source)
-        if not (await self._ffmpeg.probe(path, workspace.folder)).has_video:
+        probe = await self._ffmpeg.probe(path, workspace.folder)
+        if not probe.has_video:
             return None  # a broadcast without a picture
         draft = await workspace.draft(source, slot)
-        # Beyond the end of the video ffmpeg writes nothing and ends with 0.
-        for at_s in (options.at_s, 0.0):
-            await self._ffmpeg.convert(
-                path,
-                draft,
-                before=("-ss", f"{at_s:.3f}"),
-                options=_output_options(options),
-            )
-            if draft.exists() and draft.stat().st_size:
+        wanted = [] if probe.duration_s is not None and probe.duration_s <= options.at_s else [options.at_s]
+        for at_s in (*wanted, 0.0):
+            if await self._take(path, draft, at_s, options):
                 name = f"{Path(name_of(source.uri)).stem}.jpg"
                 return await workspace.publish(draft, source=source, name=name, slot=slot)
         raise ProcessingRefused("no frame of the video can be decoded")
 
+    async def _take(self, path: Path, draft: Path, at_s: float, options: ThumbnailOptions) -> bool:
+        """Take the picture at a place; False when the video has none there: ffmpeg then fails, or writes nothing and ends with 0."""
+        try:
+            await self._ffmpeg.convert(path, draft, before=("-ss", f"{at_s:.3f}"), options=_output_options(options))
+        except ProcessingRefused:
+            return False
+        return await asyncio.to_thread(_holds_something, draft)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
 
 def _output_options(options: ThumbnailOptions) -> list[str]:
-    # -2: the height that keeps the shape, rounded to an even number.
-    picture = ["-frames:v", "1", "-vf", f"scale={options.width}:-2", "-q:v", str(options.quality)]
+    # -2: the height that keeps the shape, rounded to an even number. JPEG knows full-range colours only.
+    scale = f"scale={options.width}:-2:out_range=full,format=yuv420p"
+    picture = ["-frames:v", "1", "-vf", scale, "-q:v", str(options.quality)]
     return ["-map", "0:v:0", *picture, "-f", "image2", "-update", "1"]
