@@ -12,8 +12,9 @@ from chassis.settings import load
 from chassis.storage import StorageOptions
 
 from services.uploader.adapters.object_store import ObjectStores, object_stores
+from services.uploader.domain import KIND
 from services.uploader.handlers import handlers
-from services.uploader.runner import KIND, UploadRunner
+from services.uploader.runner import UploadRunner
 from services.uploader.settings import UploaderSettings
 
 

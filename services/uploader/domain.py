@@ -16,6 +16,9 @@ from contracts.uploader import (
 )
 from contracts.values import Artifact
 
+KIND = "upload"
+"""The kind of lease an upload runs under."""
+
 
 @dataclass(frozen=True, slots=True)
 class Upload:

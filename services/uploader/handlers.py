@@ -9,8 +9,7 @@ from contracts.uploader import CancelUpload, StartUpload
 
 from services.uploader import domain, store
 from services.uploader.adapters.object_store import ObjectStores
-from services.uploader.domain import UPLOAD
-from services.uploader.runner import KIND
+from services.uploader.domain import KIND, UPLOAD
 
 
 async def start_upload(command: StartUpload, work: Work) -> None:

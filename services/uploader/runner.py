@@ -24,10 +24,9 @@ from services.uploader.adapters.object_store import (
     UploadError,
     UploadRefused,
 )
-from services.uploader.domain import UPLOAD
+from services.uploader.domain import KIND, UPLOAD
 from services.uploader.settings import UploaderSettings
 
-KIND = "upload"
 RETRY_CAP_S = 300.0
 log = structlog.get_logger(__name__)
 
