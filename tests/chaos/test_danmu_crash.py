@@ -12,10 +12,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from contracts.danmu import ChatFileCompleted, ChatStarted
+from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
 
 from services.danmu.adapters.journal import chunk_paths
 from services.danmu.adapters.log import ChatLogReader
+from tests.engines.handles import Engines
 from tests.integration.danmu_rig import (
     ROOM,
     SESSION,
@@ -142,3 +143,35 @@ async def test_a_file_that_was_being_finished_at_the_crash_is_finished_by_the_ne
     assert xml_texts(files[0]) == texts("first", 120)
     assert xml_texts(files[1]) == texts("second", 30)
     assert ended.lines == 150
+
+
+async def test_chat_goes_on_while_the_database_is_away(
+    nats_url: str, postgres_dsn: str, tmp_path: Path, engines: Engines
+) -> None:
+    async with Studio() as studio, outside(nats_url) as bus:
+        await studio.put_on_air(ROOM, source="loop")
+        async with danmu_process(nats_url, postgres_dsn, tmp_path, studio):
+            # given a segment being recorded
+            await bus.plan()
+            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            first = await next_millisecond()
+            await bus.open_segment(0, first)
+            await studio.say_many(ROOM, chats("before", 10))
+            await bus.wait_for_lines(*texts("before", 10))
+            # when the database dies, the connection breaks meanwhile, and the segment ends
+            await asyncio.to_thread(engines.postgres.kill)
+            await studio.fault(ROOM, "chat_drop")
+            await studio.wait_for_room(ROOM, chatters=0)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.say_many(ROOM, chats("meanwhile", 10))
+            await bus.wait_for_lines(*texts("meanwhile", 10))
+            await bus.complete_segment(0, first, now_ms())
+            await asyncio.to_thread(engines.postgres.restart)
+            await studio.say_many(ROOM, chats("afterwards", 10))
+            await bus.wait_for_lines(*texts("afterwards", 10))
+            await bus.end(segments=1)
+            files, ended = await bus.finished()
+    # then every line is there, and the outage was told after all
+    assert xml_texts(files[0]) == texts("before", 10) + texts("meanwhile", 10) + texts("afterwards", 10)
+    assert ended.lines == 30
+    assert len(bus.of(ChatDisconnected)) == len(bus.of(ChatReconnected)) == 1
