@@ -24,7 +24,7 @@ from services.uploader.adapters.object_store import (
     UploadError,
     UploadRefused,
 )
-from services.uploader.domain import KIND, UPLOAD
+from services.uploader.domain import UPLOAD
 from services.uploader.settings import UploaderSettings
 
 RETRY_CAP_S = 300.0
