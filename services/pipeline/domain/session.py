@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from contracts.aggregate import Aggregate
@@ -271,7 +271,7 @@ def _inputs(state: Session, trigger: RunTriggered) -> tuple[Artifact, ...]:
     return tuple(file for file in merged(*_sources(state, trigger)) if file.uri in state.files)
 
 
-def _sources(state: Session, trigger: RunTriggered) -> list[Sequence[Artifact]]:
+def _sources(state: Session, trigger: RunTriggered) -> list[tuple[Artifact, ...]]:
     place = (trigger.recording_id, trigger.index)
     match trigger.kind:
         case "segment":
@@ -279,26 +279,28 @@ def _sources(state: Session, trigger: RunTriggered) -> list[Sequence[Artifact]]:
         case "paired":
             return [_video(state, place), _chat(state, place)]
         case "session":
-            places = sorted(state.segments, key=lambda at: at[1])
-            chats = sorted(state.chats, key=lambda at: at[1])
-            return [*(_processed(state, at) for at in places), *(_chat(state, at) for at in chats)]
+            places = sorted({**state.segments, **state.chats}, key=lambda at: at[1])
+            return [_processed(state, at) for at in places]
     return []
 
 
-def _video(state: Session, place: Place) -> Sequence[Artifact]:
+def _video(state: Session, place: Place) -> tuple[Artifact, ...]:
     """What the run of a segment left, or the segment as it was recorded."""
-    alone = state.run_of("segment", place)
+    alone, recorded = state.run_of("segment", place), state.segments.get(place)
     if alone is not None and alone.completed:
         return alone.outputs
-    return (state.segments[place].artifact,)
+    return (recorded.artifact,) if recorded is not None else ()
 
 
-def _processed(state: Session, place: Place) -> Sequence[Artifact]:
+def _processed(state: Session, place: Place) -> tuple[Artifact, ...]:
+    """What the last run of a segment handed on; its files when there was none."""
     paired = state.run_of("paired", place)
-    return merged(_video(state, place), paired.outputs if paired is not None and paired.completed else ())
+    if paired is not None and paired.completed:
+        return paired.outputs
+    return merged(_video(state, place), _chat(state, place))
 
 
-def _chat(state: Session, place: Place) -> Sequence[Artifact]:
+def _chat(state: Session, place: Place) -> tuple[Artifact, ...]:
     chat = state.chats.get(place)
     return (chat.log, chat.xml) if chat is not None else ()
 

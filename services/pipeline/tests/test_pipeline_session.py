@@ -200,10 +200,17 @@ def test_the_session_run_waits_for_every_segment_run_and_for_the_end_of_the_chat
     story.hears(recorded(2)).ends_run(story.of("segment", 0)).ends_run(story.of("segment", 1))
     assert len(story.runs) == 2
     story.hears(chat_ended(1))
-    assert story.inputs("session") == ["segment-0.mp4", "segment-1.mp4", "0.jsonl", "0.xml"]
+    assert story.inputs("session") == ["segment-0.mp4", "0.jsonl", "0.xml", "segment-1.mp4"]
     assert not story.finished
     story.ends_run(story.of("session"), output="all.mp4")
     assert len(story.finished) == 1
+
+
+def test_the_session_run_begins_with_what_the_last_run_of_each_segment_handed_on():
+    story = Story().hears(planned(), segment(0), segment(1), chat_file(0), chat_file(1), recorded(2), chat_ended(2))
+    story.ends_run(story.of("segment", 0)).ends_run(story.of("segment", 1))
+    story.ends_run(story.of("paired", 0)).ends_run(story.of("paired", 1), fails=True)
+    assert story.inputs("session") == ["paired-0.mp4", "segment-1.mp4", "1.jsonl", "1.xml"]
 
 
 def test_it_waits_for_announced_segments_and_chat_files_that_have_not_arrived():
