@@ -162,7 +162,7 @@ class JobRunner:
     async def _run_processor(self, lease: Lease, turn: Turn) -> Result:
         context = turn.task.context
         workspace = Workspace(
-            work_folder(self._settings) / f"{turn.job_id}.{lease.epoch}",
+            work_folder(self._settings),
             self._files,
             _Receipts(self._service.pool, turn, lease.fence),
             job_id=turn.job_id,
@@ -172,7 +172,7 @@ class JobRunner:
         )
         limit = asyncio.timeout(self._settings.job_timeout_s)
         try:
-            await asyncio.to_thread(workspace.folder.mkdir, parents=True, exist_ok=True)
+            await workspace.open()
             async with limit:
                 return await self._processors.find(turn.task.step).run(turn.task, workspace)
         except (ProcessingError, LeaseLost):

@@ -43,7 +43,7 @@ class Receipts(Protocol):
 
 
 class Workspace:
-    """``folder`` is this turn's alone and removed at its end; ``turn`` (job id and epoch) names its drafts beside their destinations."""
+    """The folder ``<folder>/<job id>.<epoch>`` is this turn's alone and removed at its end; drafts beside their destinations are named alike."""
 
     def __init__(
         self,
@@ -56,10 +56,14 @@ class Workspace:
         epoch: int,
         report: Report,
     ) -> None:
-        self.folder, self.files, self.report = folder, files, report
+        self.folder, self.files, self.report = folder / f"{job_id}.{epoch}", files, report
         self._receipts, self._job_id, self._session_id, self._epoch = receipts, job_id, session_id, epoch
         self._drafts: set[Path] = set()
         self._fetched = 0
+
+    async def open(self) -> None:
+        """Make the folder; what earlier turns of this job left in theirs goes."""
+        await asyncio.to_thread(self._make_folder)
 
     async def fetch(self, artifact: Artifact) -> Path:
         """A local file with the content of an input: the file itself, or a copy of what lies in a bucket."""
@@ -152,6 +156,11 @@ class Workspace:
     async def close(self) -> None:
         """Remove everything that was not published."""
         await asyncio.to_thread(self._remove_all)
+
+    def _make_folder(self) -> None:
+        for left in self.folder.parent.glob(f"{self._job_id}.*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _new_draft(self, storage: Storage, folder: str, slot: str) -> Path:
         beside = storage.local_path(join(*([folder] if folder else []), "draft"))

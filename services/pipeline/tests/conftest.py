@@ -78,15 +78,10 @@ def flv(tmp_path_factory):
 @pytest.fixture
 def recording(flv, tmp_path):
     """The video as a recorder leaves it: in a folder of its own, with a name people choose."""
-    folder = tmp_path / "Ada" / "2026-01-02"
-    folder.mkdir(parents=True)
-    return artifact_of(Path(folder / "03-04-05 it's 100% #1.flv").resolve().parent / flv_copy(flv, folder))
-
-
-def flv_copy(flv: Path, folder: Path) -> str:
-    name = "03-04-05 it's 100% #1.flv"
-    (folder / name).write_bytes(flv.read_bytes())
-    return name
+    path = tmp_path / "Ada" / "2026-01-02" / "03-04-05 it's 100% #1.flv"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(flv.read_bytes())
+    return artifact_of(path)
 
 
 @pytest.fixture
@@ -98,10 +93,8 @@ def make_workspace(tmp_path):
         reported.append(fraction)
 
     def make(receipts=None, *, epoch=1, storage_uri="", job_id="job"):
-        folder = tmp_path / "work" / f"{job_id}.{epoch}"
-        folder.mkdir(parents=True, exist_ok=True)
         workspace = Workspace(
-            folder,
+            tmp_path / "work",
             Files(StorageOptions(), storage_uri=storage_uri),
             receipts or MemoryReceipts(),
             job_id=job_id,
@@ -109,6 +102,7 @@ def make_workspace(tmp_path):
             epoch=epoch,
             report=report,
         )
+        workspace._make_folder()
         workspace.reported = reported
         return workspace
 
