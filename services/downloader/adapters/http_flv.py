@@ -23,6 +23,8 @@ from services.downloader.adapters.http import request
 
 MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
+WRITE_BYTES = 64 << 10
+"""What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
 MAX_REPAIRS = 500
 """Repairs told in one event: it must stay far below what the bus takes."""
 
@@ -115,6 +117,7 @@ class FlvEngine:
                 limits=flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
                 first_index=self._start.index,
                 start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
+                buffer_size=WRITE_BYTES,
             )
         elif self._fresh_connection:
             self._tell(self._recorder.reconnected(round((now - self._last_data_at) * 1000)))
