@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,11 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, projection, relay, report
+from bench import append, chain, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
-BENCHMARKS: tuple[Benchmark, ...] = (relay.BENCHMARK, append.BENCHMARK, projection.BENCHMARK)
+BENCHMARKS: tuple[Benchmark, ...] = (relay.BENCHMARK, append.BENCHMARK, projection.BENCHMARK, chain.BENCHMARK)
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 
@@ -89,6 +90,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    # What was started is stopped on SIGTERM too, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
     logs.configure("bench", level="ERROR")
     sys.exit(main())
