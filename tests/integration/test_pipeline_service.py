@@ -14,7 +14,10 @@ import imageio_ffmpeg
 import nats
 import pytest
 from chassis import provision
+from chassis.errors import LeaseLost
+from chassis.eventlog import Fence
 from chassis.ids import new_id
+from chassis.storage import Storage, StorageOptions
 from chassis.telemetry import new_metadata
 from contracts import subjects
 from contracts.danmu import ChatEnded, ChatFileCompleted
@@ -39,8 +42,11 @@ from contracts.system import CommandRejected, of
 from contracts.uploader import CancelUpload, StartUpload, UploadCompleted, UploadFailed
 from contracts.values import Artifact, Chat, Effective, EndReason, Pipelines, Step
 
+from services.pipeline import store
 from services.pipeline.app import build
+from services.pipeline.runner import JobRunner
 from services.pipeline.settings import PipelineSettings
+from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
 
 pytestmark = pytest.mark.engines
 AT = "2026-01-02T03:04:05+00:00"
@@ -463,3 +469,92 @@ def pidfd(pid: int):
             os.close(handle)
 
     return wait()
+
+
+async def test_an_end_that_could_not_be_recorded_is_recorded_by_the_next_turn_and_nothing_is_made_twice(
+    outside, start, tmp_path, monkeypatch
+):
+    recording = video(tmp_path / "data", "a.flv", 1)
+    failures, inodes = [], []
+    end = JobRunner._end
+
+    async def fail_once(self, lease, turn, decide):
+        inodes.append((tmp_path / "data" / "a.mp4").stat().st_ino)
+        if not failures:
+            failures.append(lease.epoch)
+            raise LeaseLost(lease.name)
+        await end(self, lease, turn, decide)
+
+    monkeypatch.setattr(JobRunner, "_end", fail_once)
+    service = await start()
+    step = Step(id="remux", processor="remux")
+    await service.bus.send_direct(PlanRun(run_id="mine", session_id="new", steps=(step,), inputs=(recording,)))
+    done = await outside.until(RunCompleted)
+    assert names(done.outputs) == ["a.mp4"] and len(outside.of(JobCompleted)) == 1
+    assert len(set(inodes)) == 1 and len(inodes) == 2
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["a.flv", "a.mp4", "pipeline-work"]
+
+
+async def test_a_job_that_takes_too_long_fails(outside, start, tmp_path):
+    program = tmp_path / "wait"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    service = await start(allow_execute=[str(program)], job_timeout_s=0.3)
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / "a.txt").write_text("x")
+    step = Step(id="wait", processor="execute", options={"program": str(program)})
+    inputs = (artifact_of(tmp_path / "data" / "a.txt"),)
+    await service.bus.send_direct(PlanRun(run_id="mine", session_id="new", steps=(step,), inputs=inputs))
+    assert "longer than 0.3 s" in (await outside.until(JobFailed)).error
+
+
+async def test_a_stale_turn_can_write_no_receipt(outside, start):
+    service = await start(concurrency=1)
+    artifact = Artifact(uri="file:///a", media_type="video/mp4", size=1)
+    async with service.pool.acquire() as connection:
+        await store.add(connection, "j1", "r1")
+        # The lease of a kind this service does not run, so that nobody claims it meanwhile.
+        await connection.execute("insert into leases (name, kind, owner, epoch) values ('job:j1', 'other', 'me', 7)")
+        await store.save_receipt(connection, "j1", "0-mp4", artifact, Fence("job:j1", 7))
+        for stale in (Fence("job:j1", 6), Fence("job:none", 7)):
+            with pytest.raises(LeaseLost):
+                await store.save_receipt(connection, "j1", "1-mp4", artifact, stale)
+        attempt = await store.begin_attempt(connection, "j1")
+        assert attempt is not None and attempt.number == 1 and attempt.receipts == {"0-mp4": artifact}
+        await store.remove(connection, ["j1"])
+        with pytest.raises(LeaseLost):
+            await store.save_receipt(connection, "j1", "1-mp4", artifact, Fence("job:j1", 7))
+
+
+async def test_what_lies_in_a_bucket_is_fetched_and_its_outputs_go_back_beside_it(
+    outside, start, tmp_path, monkeypatch
+):
+    async with S3Server("recordings").running() as server:
+        for name, value in (
+            ("AWS_ENDPOINT_URL_S3", server.endpoint),
+            ("AWS_REGION", REGION),
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_SESSION_TOKEN", SESSION_TOKEN),
+        ):
+            monkeypatch.setenv(name, value)
+        local = video(tmp_path / "in", "a.flv", 1)
+        bucket = Storage.from_uri("s3://recordings/Ada", StorageOptions.from_environment(os.environ))
+        await bucket.put_file(path_of(local.uri), "a 1.flv")
+        source = local.model_copy(update={"uri": bucket.uri("a 1.flv")})
+        steps = (
+            Step(id="remux", processor="remux"),
+            Step(id="picture", processor="thumbnail", options={"at_s": 0}, after=("remux",)),
+        )
+        await start()
+        await outside.says(planned(Pipelines(segment=steps), chat=False), segment(0, source), recorded(1))
+        finished = await outside.until(SessionFinished)
+        assert finished.failed_runs == 0, outside.of(JobFailed)
+        assert [artifact.uri for artifact in finished.manifest] == [
+            bucket.uri(f"a 1.{end}") for end in ("flv", "mp4", "jpg")
+        ]
+        for artifact in finished.manifest:
+            content = server.objects[unquote(artifact.uri.removeprefix("s3://recordings/"))].data
+            assert hashlib.sha256(content).hexdigest() == artifact.sha256
+        assert not server.rejected
+    assert not list((tmp_path / "data" / "pipeline-work").iterdir())
