@@ -1,0 +1,227 @@
+import errno
+import fcntl
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+
+import pytest
+from chassis.storage import LocalStorage, StorageOptions
+from contracts.downloader import RecordingRequested
+from contracts.values import Artifact, Effective
+
+from services.downloader.adapters import recovery
+from services.downloader.adapters.engine import SegmentCompleted
+from services.downloader.adapters.files import PARTS, Folder, Session
+from services.downloader.domain import OpenSegment
+from services.downloader.facts import Facts
+
+AT = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+NAME = PurePosixPath("Ann/show 000.flv")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder(LocalStorage(tmp_path), tmp_path / PARTS, hash_max_bytes=100)
+
+
+def facts(template="{streamer}/{title} {index:03}"):
+    return Facts(
+        RecordingRequested(
+            recording_id="r",
+            session_id="s",
+            streamer_id="a",
+            streamer_name="Ann",
+            url="http://x/1",
+            platform="p",
+            title="show",
+            effective=Effective.model_construct(**{**Effective().model_dump(), "file_template": template}),
+            first_index=0,
+        )
+    )
+
+
+def tell(artifact: Artifact):
+    opened = OpenSegment(0, 1, "w", 0, AT.isoformat())
+    return facts().completed(SegmentCompleted(0, 0, 5, 1000, "end"), opened, artifact)
+
+
+def written(folder, data=b"media", index=0, epoch=1):
+    with folder.open("r", epoch, index, "flv") as file:
+        file.write(data)
+        return file.part
+
+
+async def test_a_finished_part_gets_its_name_size_and_hash(folder, tmp_path):
+    part = written(folder)
+    event = await folder.finish(part, NAME, tell)
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"media"
+    assert event.artifact.uri == (tmp_path / "Ann/show 000.flv").as_uri()
+    assert (event.artifact.size, event.artifact.media_type) == (5, "video/x-flv")
+    assert event.artifact.sha256 == hashlib.sha256(b"media").hexdigest()
+
+
+async def test_a_large_file_goes_without_a_hash(folder):
+    event = await folder.finish(written(folder, b"x" * 101), NAME, tell)
+    assert event.artifact.sha256 == ""
+
+
+async def test_no_file_is_ever_overwritten(folder, tmp_path):
+    first = await folder.finish(written(folder, b"first", 0), NAME, tell)
+    second = await folder.finish(written(folder, b"second", 1), NAME, tell)
+    third = await folder.finish(written(folder, b"third", 2), NAME, tell)
+    assert [folder.storage.key(one.artifact.uri) for one in (first, second, third)] == [
+        "Ann/show 000.flv",
+        "Ann/show 000 (2).flv",
+        "Ann/show 000 (3).flv",
+    ]
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"first"
+    assert (tmp_path / "Ann/show 000 (2).flv").read_bytes() == b"second"
+
+
+async def test_finishing_works_where_the_file_system_has_no_links(folder, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    part = written(folder)
+    await folder.finish(part, NAME, tell)
+    await folder.finish(written(folder, b"other", 1), NAME, tell)
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"media"
+    assert (tmp_path / "Ann/show 000 (2).flv").read_bytes() == b"other"
+    assert not part.path.exists()
+
+
+async def test_a_note_tells_of_a_file_that_was_named_before_the_crash(folder):
+    part = written(folder)
+    event = await folder.finish(part, NAME, tell)
+    # given a process that died before the event was in the log
+    (left,) = folder.parts("r")
+    assert await folder.finished(left) == event
+    folder.remove(left)
+    assert folder.parts("r") == []
+
+
+async def test_a_note_of_a_file_that_never_got_its_name_is_not_believed(folder, monkeypatch):
+    part = written(folder)
+
+    def crash(*_):
+        raise OSError(errno.EIO, "the process died here")
+
+    monkeypatch.setattr(os, "link", crash)
+    with pytest.raises(OSError, match="died here"):
+        await folder.finish(part, NAME, tell)
+    assert part.note.exists()
+    assert await folder.finished(part) is None
+    assert part.path.read_bytes() == b"media"
+
+
+async def test_a_crash_between_link_and_unlink_leaves_one_file(folder, tmp_path):
+    part = written(folder)
+    event = await folder.finish(part, NAME, tell)
+    os.link(tmp_path / "Ann/show 000.flv", part.path)
+    assert await folder.finished(part) == event
+    assert not part.path.exists()
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"media"
+
+
+async def test_a_foreign_file_of_the_same_name_and_size_is_not_taken_for_ours(folder, tmp_path, monkeypatch):
+    part = written(folder)
+    await folder.finish(part, NAME, tell)
+    (tmp_path / "Ann/show 000.flv").rename(part.path)
+    (tmp_path / "Ann/show 000.flv").write_bytes(b"alien")
+    assert await folder.finished(part) is None
+
+
+def test_parts_say_whose_they_are(folder):
+    written(folder, index=2, epoch=3)
+    written(folder, index=1, epoch=9)
+    (folder._home("r") / "000001-e1.flv.part").write_bytes(b"no part of ours")
+    (folder._home("r") / "notes.txt").write_bytes(b"")
+    assert [(part.index, part.epoch, part.extension) for part in folder.parts("r")] == [(1, 9, "flv"), (2, 3, "flv")]
+    assert folder.recordings() == ["r"]
+    assert abs(folder.parts("r")[0].created_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_an_id_cannot_lead_out_of_the_folder(folder):
+    with pytest.raises(ValueError, match="no id"):
+        folder.open("../r", 1, 0, "flv")
+
+
+def test_what_is_being_written_cannot_be_claimed(folder):
+    with folder.open("r", 1, 0, "flv") as file, pytest.raises(recovery.InUse), recovery.claim(file.part):
+        pass
+    with recovery.claim(file.part):
+        pass
+
+
+def test_a_part_that_was_finished_meanwhile_is_no_part(folder, tmp_path, monkeypatch):
+    part = written(folder)
+    real = fcntl.flock
+
+    def finished_by_somebody(descriptor, operation):
+        real(descriptor, operation)
+        part.path.rename(tmp_path / "final.flv")
+        part.path.write_bytes(b"another one")
+
+    monkeypatch.setattr(fcntl, "flock", finished_by_somebody)
+    with pytest.raises(FileNotFoundError), recovery.claim(part):
+        pass
+
+
+def test_cursors_count_for_the_epoch_that_wrote_them(folder):
+    session = Session(folder, "r", 4)
+    session.open(0, "ts").close()
+    session.keep_cursor({"sequence": 9})
+    assert folder.cursor("r", 4) == {"sequence": 9}
+    assert folder.cursor("r", 3) is None
+    (folder._home("r") / "cursor.json").write_text('{"epoch": 4, "cur')
+    assert folder.cursor("r", 4) is None
+
+
+def test_an_empty_folder_is_cleaned_up_and_a_full_one_is_not(folder, tmp_path):
+    part = written(folder)
+    folder.close_recording("r")
+    assert part.path.exists()
+    folder.remove(part)
+    folder.close_recording("r")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_lie_beside_local_files_and_in_the_data_folder_before_an_upload(tmp_path):
+    local = Folder.at("", tmp_path, StorageOptions(), hash_max_bytes=0)
+    assert not local.remote
+    assert written(local).path.is_relative_to(tmp_path / "recordings" / PARTS)
+    remote = Folder.at(
+        "s3://bucket/x",
+        tmp_path,
+        StorageOptions(endpoint="http://127.0.0.1:1", region="r", access_key_id="a", secret_access_key="b"),
+        hash_max_bytes=0,
+    )
+    assert remote.remote
+    assert written(remote).path.is_relative_to(tmp_path / PARTS)
+
+
+def test_a_bad_template_does_not_stop_a_recording():
+    key = facts("no number").key(3, AT, "ts")
+    assert key.suffix == ".ts"
+    assert "003" in key.name
+
+
+def test_recovering_nothing_leaves_nothing(folder):
+    part = written(folder, b"")
+    with recovery.claim(part) as file:
+        assert recovery.recover(part, file) == recovery.Recovered(0, 0)
+
+
+def test_junk_is_not_taken_for_media(folder):
+    part = written(folder, os.urandom(5000))
+    with recovery.claim(part) as file, pytest.raises(recovery.Damaged):
+        recovery.recover(part, file)
+
+
+def test_sessions_close_what_their_recorders_left_open(folder):
+    session = Session(folder, "r", 1)
+    file = session.open(0, "flv")
+    session.close()
+    assert file.closed
