@@ -92,8 +92,10 @@ def test_what_the_schema_admits_is_read_and_what_is_written_is_read_back(cls: ty
         message = cls.from_json(json.dumps(value))
         body = message.to_json()
         validator.validate(json.loads(body))
-        assert cls.from_json(body) == message
-        assert load_vocabulary().decode(cls.full_type(), body) == message
+        assert cls.from_json(body).to_json() == body
+        if "\\u0000" not in json.dumps(value):  # which no database can hold and to_json replaces
+            assert cls.from_json(body) == message
+        assert load_vocabulary().decode(cls.full_type(), body) == cls.from_json(body)
 
     round_trip()
 
