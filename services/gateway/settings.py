@@ -42,7 +42,8 @@ class GatewaySettings(ServiceSettings):
     """Open event streams and WebSockets of this replica."""
     project: bool = True
     """Whether this replica may become the projector."""
-    projector_batch: Annotated[int, Field(ge=1, le=5_000)] = 500
+    projector_batch: Annotated[int, Field(ge=1, le=5_000)] = 1_000
+    """Events in one transaction of the projector at most."""
     heal_grace_s: Annotated[float, Field(ge=0, le=600)] = 3.0
     """How long a stream may miss a version before its owner is asked to publish it again."""
     argon2_memory_kib: Annotated[int, Field(ge=8_192, le=1 << 20)] = 19_456

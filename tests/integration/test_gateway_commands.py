@@ -25,9 +25,7 @@ async def world(nats_url, postgres_dsn, make_database, tmp_path):
 
 
 async def add(client, name="one", **more):
-    return await client.post(
-        "/api/streamers", json={"url": f"https://live.example.org/{name}", "name": name}, **more
-    )
+    return await client.post("/api/streamers", json={"url": f"https://live.example.org/{name}", "name": name}, **more)
 
 
 async def test_adding_a_streamer_waits_for_the_read_model(world):

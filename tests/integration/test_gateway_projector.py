@@ -58,9 +58,7 @@ def broadcast(number: int) -> dict[str, list[Event]]:
             monitor.SessionClosed(**ids, reason=EndReason.OFFLINE),
         ],
         "process": [
-            scheduler.RecordingPlanned(
-                **here, **snapshot, category="", effective=Effective(), started_at=started
-            ),
+            scheduler.RecordingPlanned(**here, **snapshot, category="", effective=Effective(), started_at=started),
             scheduler.ProcessCompleted(**ids, recordings=(here["recording_id"],), segments=1),
         ],
         "recording": [
@@ -73,7 +71,13 @@ def broadcast(number: int) -> dict[str, list[Event]]:
                 **here, index=0, artifact=file, start_ms=0, duration_ms=60_000, started_at=started, split_reason="end"
             ),
             downloader.RecordingEnded(
-                **here, reason=EndReason.OFFLINE, detail="", segments=1, next_index=1, duration_ms=60_000, bytes=file.size
+                **here,
+                reason=EndReason.OFFLINE,
+                detail="",
+                segments=1,
+                next_index=1,
+                duration_ms=60_000,
+                bytes=file.size,
             ),
         ],
         "run": [
@@ -164,7 +168,9 @@ async def test_a_broadcast_reads_as_one_session(stage, gateway):
 
 async def test_a_rebuild_gives_the_same_rows(stage, gateway):
     streams = [events for number in range(7) for events in broadcast(number).values()]
-    rounds = itertools.zip_longest(*[[(event, version) for version, event in enumerate(events, 1)] for events in streams])
+    rounds = itertools.zip_longest(
+        *[[(event, version) for version, event in enumerate(events, 1)] for events in streams]
+    )
     for event, version in (one for each in rounds for one in each if one):
         await stage.publish(event, first=version)
     total = sum(len(events) for events in streams)
@@ -267,7 +273,9 @@ async def test_what_can_never_be_stored_is_buried_and_holds_up_nothing(stage, ga
 
     errors = " ".join(letter["error"] for letter in letters)
     assert "ce-specversion" in errors and "there is no service" not in errors and "two events for version 1" in errors
-    assert str(good.id) in [str(row["event_id"]) for row in await gateway.pool.fetch("select event_id from store_events")]
+    assert str(good.id) in [
+        str(row["event_id"]) for row in await gateway.pool.fetch("select event_id from store_events")
+    ]
 
 
 async def test_types_of_a_newer_release_are_stored_and_not_projected(stage, gateway):
@@ -308,7 +316,11 @@ async def test_a_defect_in_one_read_model_stops_neither_the_store_nor_the_others
 async def test_a_new_version_is_built_from_history_and_swapped_in(stage, gateway):
     await stage.publish(*broadcast(1)["session"])
     await stored(gateway, 4)
-    newer = [replace(model, version=2) if model.name == "sessions" else model for model in MODELS if isinstance(model, Folded)]
+    newer = [
+        replace(model, version=2) if model.name == "sessions" else model
+        for model in MODELS
+        if isinstance(model, Folded)
+    ]
 
     assert await outdated(gateway.pool, newer) == ["sessions"]
     built = await rebuild(gateway.pool, "sessions", newer)
@@ -368,7 +380,7 @@ async def test_two_projectors_at_once_leave_no_gap(stage):
             return await first.pool.fetchval("select count(*) from rm_recordings where state = 'ended'") == 40
 
         await until(applied)
-        assert not [row for row in await first.pool.fetch(QUERIES["gaps"])]
+        assert await first.pool.fetch(QUERIES["gaps"]) == []
     finally:
         await second.resources.get(Projector)._end()
         await second.stop()

@@ -17,6 +17,9 @@ from services.gateway.store.events import NUL
 
 CHANGES = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 BODY_TIMEOUT_S = 30.0
+DRAIN_BYTES = 16 << 20
+"""What is read and thrown away of a body that is too large: a client that is still sending does not look at the answer."""
+
 SECURITY_HEADERS = (
     (
         b"content-security-policy",
@@ -140,18 +143,21 @@ class _Exchange:
 
 async def _whole_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if not declared.isdigit() or int(declared[:20]) > limit:
-        raise _TooLarge
-    body = bytearray()
-    while True:
+    too_large = not declared.isdigit() or int(declared[:20]) > limit
+    body, size, more = bytearray(), 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _ClientLeft
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise _TooLarge
-        if not message.get("more_body"):
-            return bytes(body)
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        too_large = too_large or size > limit
+        if not too_large:
+            body += chunk
+        more = message.get("more_body", False) and size <= limit + DRAIN_BYTES
+    if too_large:
+        raise _TooLarge
+    return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -74,7 +74,7 @@ class Healer:
 class Pace:
     """How large batches are, how long a gap may last before it is healed, and how long the lease lasts. Seconds."""
 
-    batch: int = 500
+    batch: int = 1_000
     heal_grace_s: float = 3.0
     heartbeat_s: float = HEARTBEAT_S
     expiry_s: float = EXPIRY_S

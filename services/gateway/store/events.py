@@ -24,6 +24,8 @@ QUERIES = beside(__file__, "events.sql")
 log = structlog.get_logger(__name__)
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """An escaped NUL in JSON text; a backslash that is itself escaped does not begin one."""
+SURROGATE = re.compile(rb"\\u[dD][89abAB]")
+"""Half of an escaped surrogate pair, alone or not."""
 
 Stream = tuple[str, str]
 """A stream of the system: the service that owns it and its name in that service's log."""
@@ -131,15 +133,20 @@ def accept(delivery: Delivery) -> Incoming:
 
 
 def _check_json(body: bytes) -> None:
-    # What PostgreSQL's jsonb refuses though it is JSON text: NUL, lone surrogates, numbers without end.
+    # What PostgreSQL's jsonb refuses though json.loads takes it: NUL, lone surrogates, numbers without end, bytes that are not UTF-8.
     try:
-        value = json.loads(body)
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()
+        text = body.decode()
+        value = json.loads(text, parse_constant=_no_number)
+        if SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise MalformedEnvelope(f"the body cannot be stored: {error}") from None
     if not isinstance(value, dict) or NUL.search(body):
         raise MalformedEnvelope("the body is not an object that can be stored")
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
 
 
 async def append(connection: Connection, head: int, incoming: Sequence[Incoming]) -> dict[UUID, int]:
