@@ -103,6 +103,8 @@ class Capture:
 
     async def run(self) -> Ended:
         """Capture to the end; raises DiskFailed. When cancelled, files are left for another owner as they are."""
+        if self._stopped is not None:
+            return self._stopped
         capturing = asyncio.create_task(self._capture())
         stopping = asyncio.create_task(self._stop.wait())
         try:

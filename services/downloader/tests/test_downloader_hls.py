@@ -1,0 +1,365 @@
+"""The HLS engine against a server of this test: order, retries, keys, ranges, gaps, and going on after another owner."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import imageio_ffmpeg
+import pytest
+from aiohttp import web
+from chassis.egress import EgressPolicy
+from contracts.values import Source
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+from media.hls import PlaylistError, parse_playlist
+
+from services.downloader.adapters import hls_fetch
+from services.downloader.adapters.engine import (
+    DiskFailed,
+    GapClosed,
+    GapOpened,
+    Gaps,
+    SegmentCompleted,
+    SegmentOpened,
+    SourceFailed,
+    StartPoint,
+    Take,
+)
+from services.downloader.adapters.hls import HlsEngine, variant_of
+from services.downloader.adapters.hls_fetch import FetchOptions
+from services.downloader.adapters.http import media_session
+
+KEY = bytes(range(16))
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Six segments of one second each, MPEG-TS."""
+    import subprocess
+
+    folder = tmp_path_factory.mktemp("clip")
+    subprocess.run(
+        [
+            imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "testsrc=s=64x64:r=10", "-t", "6",
+            "-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-sc_threshold", "0",
+            "-hls_time", "1", "-hls_list_size", "0", "-f", "hls", str(folder / "index.m3u8"),
+        ],
+        check=True, timeout=60,
+    )  # fmt: skip
+    return [(folder / f"index{number}.ts").read_bytes() for number in range(6)]
+
+
+class Server:
+    """Serves segments by number; ``refuse`` maps a path to the statuses of its next answers."""
+
+    def __init__(self, segments):
+        self.files = {f"/{number}.ts": data for number, data in enumerate(segments)}
+        self.playlist = ""
+        self.refuse: dict[str, list[int]] = {}
+        self.asked: list[str] = []
+        self.held: dict[str, asyncio.Event] = {}
+        self.changed = asyncio.Event()
+
+    def window(self, first, last, *, ended=False, head="", uri="{}.ts"):
+        lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}"]
+        lines += [head] if head else []
+        for number in range(first, last + 1):
+            lines += ["#EXTINF:1.0,", uri.format(number)]
+        self.playlist = "\n".join([*lines, "#EXT-X-ENDLIST" if ended else "", ""])
+
+    async def handle(self, request):
+        self.asked.append(request.path_qs)
+        self.changed.set()
+        if request.path in self.held:
+            await self.held[request.path].wait()
+        statuses = self.refuse.get(request.path)
+        if statuses:
+            return web.Response(status=statuses.pop(0))
+        if request.path == "/index.m3u8":
+            return web.Response(text=self.playlist)
+        if request.path == "/key":
+            return web.Response(body=KEY)
+        data = self.files.get(request.path)
+        return web.Response(status=404) if data is None else web.Response(body=data)
+
+    async def until_asked(self, path):
+        async with asyncio.timeout(20):
+            while path not in self.asked:
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@pytest.fixture
+async def server(clip, monkeypatch):
+    monkeypatch.setattr(hls_fetch, "RETRY_S", 0.01)
+    one = Server(clip)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", one.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield one
+    await runner.cleanup()
+
+
+class Stage:
+    def __init__(self, server, session, folder, start=None, **options):
+        self.server, self.folder, self.events, self.cursors = server, folder, [], []
+        self.start = start or StartPoint()
+        self.told = asyncio.Event()
+        open_at = self.start.position_ms if self.start.position_at else None
+        take = Take(
+            self.open, self.start, Gaps(self.tell, open_at_ms=open_at), self.tell,
+            keep_cursor=self.cursors.append,
+        )  # fmt: skip
+        fetching = FetchOptions(**{"attempts": 3, "stall_s": 2.0, **options})
+        self.engine = HlsEngine(session, take, fetching=fetching, quality="best")
+
+    def tell(self, event):
+        self.events.append(event)
+        self.told.set()
+
+    def open(self, index, extension):
+        self.file = (self.folder / f"{index}.{extension}").open("xb", buffering=0)
+        return self.file
+
+    async def play(self):
+        async with asyncio.timeout(30):
+            await self.engine.play(Source(url=f"{self.server.url}/index.m3u8", protocol="hls"))
+            await self.engine.finish()
+
+    def of(self, cls):
+        return [event for event in self.events if isinstance(event, cls)]
+
+    def data(self, index=0):
+        return (self.folder / f"{index}.ts").read_bytes()
+
+
+@pytest.fixture
+async def session():
+    async with media_session(EgressPolicy(allow_private=True), connect_timeout_s=5) as one:
+        yield one
+
+
+async def test_segments_are_written_in_order_whatever_comes_first(server, session, tmp_path, clip):
+    server.window(0, 5, ended=True)
+    server.held["/0.ts"] = asyncio.Event()
+    stage = Stage(server, session, tmp_path)
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/4.ts")
+    server.held.pop("/0.ts").set()
+    await playing
+    assert stage.data() == b"".join(clip)
+    (opened,), (completed,) = stage.of(SegmentOpened), stage.of(SegmentCompleted)
+    assert (opened.index, opened.extension, opened.start_ms) == (0, "ts", 0)
+    assert abs(completed.duration_ms - 6000) <= 100
+    assert stage.cursors[-1]["sequence"] == 5
+    assert stage.of(GapOpened) == []
+
+
+async def test_downloads_are_bounded(server, session, tmp_path):
+    server.window(0, 5, ended=True)
+    for number in range(6):
+        server.held[f"/{number}.ts"] = asyncio.Event()
+    stage = Stage(server, session, tmp_path, concurrency=2)
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/1.ts")
+    assert [path for path in server.asked if path.endswith(".ts")] == ["/0.ts", "/1.ts"]
+    for gate in server.held.values():
+        gate.set()
+    await playing
+
+
+async def test_a_failed_download_is_tried_again(server, session, tmp_path, clip):
+    server.window(0, 5, ended=True)
+    server.refuse["/2.ts"] = [500, 503]
+    stage = Stage(server, session, tmp_path)
+    await stage.play()
+    assert server.asked.count("/2.ts") == 3
+    assert stage.data() == b"".join(clip)
+
+
+async def test_a_segment_that_cannot_be_had_is_a_gap(server, session, tmp_path, clip):
+    server.window(0, 5, ended=True)
+    server.refuse["/2.ts"] = [500] * 3
+    stage = Stage(server, session, tmp_path)
+    await stage.play()
+    assert stage.data() == b"".join([*clip[:2], *clip[3:]])
+    (opened,), (closed,) = stage.of(GapOpened), stage.of(GapClosed)
+    assert (opened.cause, closed.lost_ms) == ("segments missing (failed)", 1000)
+    assert abs(opened.at_ms - 2000) <= 100
+    (repair,) = stage.of(SegmentCompleted)[0].repairs
+    assert (repair["kind"], repair["amount"]) == ("gap", 1000)
+
+
+async def test_encrypted_segments_are_decrypted_with_one_key_request(server, session, tmp_path, clip):
+    for number, data in enumerate(clip):
+        padder = PKCS7(128).padder()
+        encryptor = Cipher(algorithms.AES(KEY), modes.CBC(number.to_bytes(16))).encryptor()
+        padded = padder.update(data) + padder.finalize()
+        server.files[f"/{number}.ts"] = encryptor.update(padded) + encryptor.finalize()
+    server.window(0, 5, ended=True, head='#EXT-X-KEY:METHOD=AES-128,URI="key"')
+    stage = Stage(server, session, tmp_path, concurrency=1)
+    await stage.play()
+    assert stage.data() == b"".join(clip)
+    assert server.asked.count("/key") == 1
+
+
+async def test_ranges_are_asked_for_and_cut_out_where_a_server_has_none(server, session, tmp_path, clip):
+    server.files["/all.ts"] = b"".join(clip)
+    lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1", "#EXT-X-MEDIA-SEQUENCE:0"]
+    for data in clip:
+        lines += ["#EXTINF:1.0,", f"#EXT-X-BYTERANGE:{len(data)}" + ("@0" if data is clip[0] else ""), "all.ts"]
+    server.playlist = "\n".join([*lines, "#EXT-X-ENDLIST", ""])
+    stage = Stage(server, session, tmp_path)
+    await stage.play()
+    assert stage.data() == b"".join(clip)
+
+
+async def test_an_expired_playlist_fails_at_once_and_the_next_address_goes_on_in_the_same_file(
+    server, session, tmp_path, clip
+):
+    server.window(0, 2)
+    stage = Stage(server, session, tmp_path)
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/2.ts")
+    server.refuse["/index.m3u8"] = [403]
+    with pytest.raises(SourceFailed) as failure:
+        await playing
+    assert failure.value.stale
+    assert "http" not in str(failure.value).lower().replace("http 403", "")
+    server.window(1, 5, ended=True)
+    await stage.play()
+    assert stage.data() == b"".join(clip)
+    assert len(stage.of(SegmentCompleted)) == 1
+
+
+async def test_a_playlist_without_news_has_stalled(server, session, tmp_path):
+    server.window(0, 1)
+    stage = Stage(server, session, tmp_path, stall_s=0.5)
+    with pytest.raises(SourceFailed, match="nothing new"):
+        await stage.play()
+    await stage.engine.finish()
+    assert len(stage.of(SegmentCompleted)) == 1
+
+
+@pytest.mark.parametrize("body", ["<html>", '#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"\n#EXTINF:1,\n0.ts\n'])
+async def test_what_is_no_playlist_fails(server, session, tmp_path, body):
+    server.playlist = body
+    with pytest.raises(SourceFailed, match="cannot be recorded"):
+        await Stage(server, session, tmp_path).play()
+
+
+async def test_another_owner_goes_on_behind_the_last_written_segment(server, session, tmp_path, clip):
+    server.window(0, 2, ended=True)
+    first = Stage(server, session, tmp_path)
+    await first.play()
+    # given a crash, and a window that still has everything
+    server.window(1, 5, ended=True)
+    server.asked.clear()
+    done = first.of(SegmentCompleted)[0].duration_ms
+    start = StartPoint(1, done, datetime.now(UTC) - timedelta(minutes=1), first.cursors[-1])
+    second = Stage(server, session, tmp_path, start)
+    await second.play()
+    # then nothing is lost and nothing is fetched twice, however long it took
+    assert second.data(1) == b"".join(clip[3:])
+    assert "/1.ts" not in server.asked
+    assert second.of(GapClosed) == [GapClosed(done, 0)]
+    assert second.of(SegmentOpened)[0].start_ms == done
+
+
+async def test_what_slid_out_of_the_window_meanwhile_is_lost_and_told(server, session, tmp_path):
+    server.window(0, 1, ended=True)
+    first = Stage(server, session, tmp_path)
+    await first.play()
+    server.window(4, 5, ended=True)
+    done = first.of(SegmentCompleted)[0].duration_ms
+    second = Stage(server, session, tmp_path, StartPoint(1, done, datetime.now(UTC), first.cursors[-1]))
+    await second.play()
+    assert second.of(GapClosed) == [GapClosed(done + 2000, 2000)]
+    assert second.of(SegmentOpened)[0].start_ms == done + 2000
+
+
+async def test_without_a_cursor_only_the_newest_segment_of_the_window_is_taken(server, session, tmp_path, clip):
+    server.window(0, 3)
+    stage = Stage(server, session, tmp_path, StartPoint(4, 60_000, datetime.now(UTC) - timedelta(seconds=30)))
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/3.ts")
+    server.window(0, 5, ended=True)
+    await playing
+    assert stage.data(4) == b"".join(clip[3:])
+    assert 29_000 <= stage.of(GapClosed)[0].lost_ms <= 60_000
+
+
+async def test_a_full_disk_ends_the_play(server, session, tmp_path):
+    server.window(0, 5)
+    stage = Stage(server, session, tmp_path / "nowhere")
+    with pytest.raises(DiskFailed):
+        await stage.play()
+    await stage.engine.abandon()
+
+
+async def test_an_abandoned_engine_can_be_left_in_the_middle(server, session, tmp_path):
+    server.window(0, 5)
+    stage = Stage(server, session, tmp_path)
+    playing = asyncio.create_task(stage.play())
+    async with asyncio.timeout(20):
+        await stage.told.wait()
+    playing.cancel()
+    await asyncio.gather(playing, return_exceptions=True)
+    await stage.engine.abandon()
+    assert stage.of(SegmentCompleted) == []
+    assert not stage.file.closed, "the session of the owner closes it"
+    stage.file.close()
+
+
+MASTER = """#EXTM3U
+#EXT-X-STREAM-INF:BANDWIDTH=5000000,RESOLUTION=1920x1080,NAME="source"
+high.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720,NAME="medium"
+middle.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=640x360,NAME="low"
+small.m3u8
+"""
+
+
+@pytest.mark.parametrize(
+    ("quality", "uri"),
+    [
+        ("best", "high"),
+        ("", "high"),
+        ("worst", "small"),
+        ("720p", "middle"),
+        ("720p60", "middle"),
+        ("900", "middle"),
+        ("Low", "small"),
+        ("unheard of", "high"),
+    ],
+)
+def test_the_wanted_quality_chooses_the_variant(quality, uri):
+    master = parse_playlist(MASTER, "http://x/master.m3u8")
+    assert variant_of(master, quality).uri == f"http://x/{uri}.m3u8"
+
+
+def test_variants_without_their_own_sound_are_not_chosen():
+    text = MASTER.replace(
+        "#EXTM3U\n", '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x",URI="a.m3u8",DEFAULT=YES\n'
+    )
+    demuxed_best = text.replace('NAME="source"', 'NAME="source",AUDIO="a"')
+    assert variant_of(parse_playlist(demuxed_best, "http://x/m"), "best").uri == "http://x/middle.m3u8"
+    all_demuxed = text.replace('NAME="', 'AUDIO="a",NAME="', 4).replace(
+        'TYPE=AUDIO,GROUP-ID="a",AUDIO="a",', 'TYPE=AUDIO,GROUP-ID="a",'
+    )
+    with pytest.raises(PlaylistError, match="sound"):
+        variant_of(parse_playlist(all_demuxed, "http://x/m"), "best")
+
+
+async def test_a_private_address_is_refused(server, tmp_path):
+    server.window(0, 1, ended=True)
+    async with media_session(EgressPolicy(), connect_timeout_s=5) as guarded:
+        assert isinstance(guarded, aiohttp.ClientSession)
+        with pytest.raises(SourceFailed, match="refused"):
+            await Stage(server, guarded, tmp_path).play()
+    assert server.asked == []
