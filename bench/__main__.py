@@ -14,11 +14,17 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, chain, projection, relay, report
+from bench import append, chain, footprint, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
-BENCHMARKS: tuple[Benchmark, ...] = (relay.BENCHMARK, append.BENCHMARK, projection.BENCHMARK, chain.BENCHMARK)
+BENCHMARKS: tuple[Benchmark, ...] = (
+    relay.BENCHMARK,
+    append.BENCHMARK,
+    projection.BENCHMARK,
+    chain.BENCHMARK,
+    footprint.BENCHMARK,
+)
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
 

@@ -28,9 +28,10 @@ EVENTS = {1: 3_000, 3: 6_000, 50: 30_000}
 """How many events a run appends, by events per append."""
 PER_STREAM = 20
 """Appends to one stream before the next one."""
-ABOUT = """Finished files of recordings are appended in transactions of one append each, in streams of 20 appends. *Prepared* runs the very same
-statement in a transaction on a connection of the same pool, with every array ready: no envelope, no JSON, no ids are made while the clock runs.
-What is left of the ratio is what our code costs. PostgreSQL syncs every commit."""
+ABOUT = """Finished files of recordings are appended in transactions of one append each, in streams of 20 appends.
+*Prepared* runs the very same statement in a transaction on a connection of the same pool, with every array
+ready: no envelope, no JSON, no ids are made while the clock runs. What is left of the ratio is what our code
+costs. PostgreSQL syncs every commit."""
 
 Append = tuple[str, int, Sequence[Event]]
 

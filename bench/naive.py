@@ -32,7 +32,8 @@ class NaiveChain:
 
     def __init__(self, pool: Pool, bus: Bus) -> None:
         self.pool, self.bus = pool, bus
-        self.stored = 0
+        self.stored = self._until = 0
+        self._all = asyncio.Event()
         self._waiting: dict[UUID, asyncio.Future[None]] = {}
 
     async def trip(self) -> None:
@@ -46,12 +47,11 @@ class NaiveChain:
 
     async def trips(self, count: int) -> None:
         """Send many commands at once and wait until the last event is in the store."""
-        until = self.stored + count
+        self._until, self._all = self.stored + count, asyncio.Event()
         for _ in range(count):
             await self._publish(ChangeStreamer(streamer_id=new_key(), name="another name"), new_id())
         async with asyncio.timeout(TRIP_S):
-            while self.stored < until:
-                await asyncio.sleep(0.01)
+            await self._all.wait()
 
     async def decide(self) -> None:
         """The service: from commands to events."""
@@ -75,6 +75,8 @@ class NaiveChain:
                     "insert into naive_store (event_id, data) values ($1, $2)", event_id, message.data.decode()
                 )
             self.stored += 1
+            if self.stored == self._until:
+                self._all.set()
             await message.ack()
             if (waiting := self._waiting.pop(event_id, None)) is not None:
                 waiting.set_result(None)

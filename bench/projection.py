@@ -31,10 +31,11 @@ STORED = 200_000
 """Events in the store when the rebuild starts."""
 REBUILT = "recordings"
 """The read model that most events concern."""
-ABOUT = f"""The projector, as the gateway runs it, starts with {PROJECTED:,} events of whole broadcasts waiting in the stream EVENTS: it pulls, appends to
-the event store, moves all {len(MODELS)} read models and acknowledges. *One transaction each* is the same projector with batches of one, over a tenth
-of the events. The rebuild makes the read model `{REBUILT}` anew from a store of {STORED:,} events and swaps it in; *reading* fetches the same pages
-in the same order and folds nothing."""
+ABOUT = f"""The projector, as the gateway runs it, starts with {PROJECTED:,} events of whole broadcasts waiting in the
+stream EVENTS: it pulls, appends to the event store, moves all {len(MODELS)} read models and acknowledges. *One
+transaction each* is the same projector with batches of one, over a tenth of the events. The rebuild makes the
+read model `{REBUILT}` anew from a store of {STORED:,} events and swaps it in; *reading* fetches the same
+pages in the same order and folds nothing."""
 
 
 async def run(scale: Scale, step: Callable[[int, int], None]) -> list[Line]:

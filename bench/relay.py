@@ -23,10 +23,10 @@ FILL = (
     "insert into outbox (message_id, subject, headers, payload)"
     " select * from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bytea[])"
 )
-ABOUT = """An outbox of 40,000 rows, events of whole broadcasts, is drained into the stream EVENTS. *Bare* is the same SELECT and DELETE with
-nats-py alone between them: the same messages with the same headers in atomic batches of the same size, and nothing else: no lock, no check of
-what the server answers beyond an error, no metrics. *One at a time* is the relay as it works on servers without atomic batches, over an eighth
-of the rows."""
+ABOUT = """An outbox of 40,000 rows, events of whole broadcasts, is drained into the stream EVENTS. *Bare* is the same
+SELECT and DELETE with nats-py alone between them: the same messages with the same headers in atomic batches of
+the same size, and nothing else: no lock, no check of what the server answers beyond an error, no metrics. *One
+at a time* is the relay as it works on servers without atomic batches, over an eighth of the rows."""
 
 
 async def run(scale: Scale, step: Callable[[int, int], None]) -> list[Line]:
