@@ -45,9 +45,7 @@ def config_handlers() -> Handlers:
             raise Rejected("Already watched", detail="another streamer has this address")
         name = command.name or "unnamed"
         values = {"streamer_id": command.streamer_id, "url": command.url, "name": name, "platform": "direct"}
-        added = config.StreamerAdded(
-            **values, template=command.template, layer=command.layer, enabled=command.enabled
-        )
+        added = config.StreamerAdded(**values, template=command.template, layer=command.layer, enabled=command.enabled)
         resolved = config.StreamerResolved(
             **values, enabled=command.enabled, effective=Effective(), provenance={"quality": "default"}
         )
@@ -71,9 +69,7 @@ def config_handlers() -> Handlers:
     @handlers.command(config.SaveLayer)
     async def save(command: config.SaveLayer, work: Any) -> None:
         at = await work.load(LAYER, command.layer_id)
-        saved = config.LayerSaved(
-            layer_id=command.layer_id, kind=command.kind, name=command.name, layer=command.layer
-        )
+        saved = config.LayerSaved(layer_id=command.layer_id, kind=command.kind, name=command.name, layer=command.layer)
         await work.append(at, [saved])
 
     for cls in (config.StartStreamer, config.StopStreamer, config.RemoveLayer):
@@ -157,7 +153,9 @@ def projecting(service: Service) -> bool:
 
 
 @asynccontextmanager
-async def logged_in(service: Service, username: str = "admin", password: str = PASSWORD) -> AsyncIterator[httpx.AsyncClient]:
+async def logged_in(
+    service: Service, username: str = "admin", password: str = PASSWORD
+) -> AsyncIterator[httpx.AsyncClient]:
     """An HTTP client with an access token."""
     async with httpx.AsyncClient(base_url=url_of(service), timeout=20) as client:
         answer = await client.post("/api/login", json={"username": username, "password": password})
@@ -177,7 +175,9 @@ async def until(condition: Callable[[], Awaitable[Any]], timeout_s: float = 20) 
     raise AssertionError(f"did not come true within {timeout_s} s")
 
 
-async def sse(client: httpx.AsyncClient, count: int, path: str = "/api/events/stream", **kwargs: Any) -> list[dict[str, str]]:
+async def sse(
+    client: httpx.AsyncClient, count: int, path: str = "/api/events/stream", **kwargs: Any
+) -> list[dict[str, str]]:
     """The first frames of an event stream as fields, without comments."""
     found: list[dict[str, str]] = []
     async with asyncio.timeout(20), client.stream("GET", path, **kwargs) as response:

@@ -93,15 +93,18 @@ class Election:
 
     async def _while_renewing(self, lease: Lease) -> None:
         beginning = asyncio.ensure_future(self._elected(lease))
-        while not beginning.done() and not lease.lost.is_set():
-            await asyncio.wait([beginning], timeout=self.heartbeat_s)
-            if not beginning.done():
-                await self._renew(lease)
-        if lease.lost.is_set():
-            beginning.cancel()
-            await asyncio.gather(beginning, return_exceptions=True)
-            return
-        beginning.result()
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not (beginning.done() or stopping.done() or lease.lost.is_set()):
+                await asyncio.wait([beginning, stopping], timeout=self.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
+                if not beginning.done() and not stopping.done():
+                    await self._renew(lease)
+            if beginning.done():
+                beginning.result()
+        finally:
+            for task in (beginning, stopping):
+                task.cancel()
+            await asyncio.gather(beginning, stopping, return_exceptions=True)
 
     async def _renew(self, lease: Lease) -> None:
         asked = time.monotonic()
