@@ -302,7 +302,7 @@ async def test_a_defect_in_one_read_model_stops_neither_the_store_nor_the_others
 
     async with logged_in(gateway) as client:
         recording = await client.get("/api/recordings/recording1")
-        projections = {one["name"]: one for one in (await client.get("/api/projections")).json()}
+        projections = {one["name"]: one for one in (await client.get("/api/projections")).json()["items"]}
         rebuilt = await client.post("/api/projections/sessions/rebuild")
         session = await client.get("/api/sessions/session1")
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 
 from services.gateway.api.context import Parts, fresh_key
 from services.gateway.api.outcome import ACCEPTED, change
+from services.gateway.api.paging import Page
 from services.gateway.api.problems import Refusal, not_found
 from services.gateway.api.resources import Projection
 from services.gateway.api.security import administering, reading
@@ -66,11 +67,12 @@ async def republish(request: Request, body: Range, parts: Parts) -> Response:
 
 
 @router.get("/projections", dependencies=[reading("system")])
-async def projections(parts: Parts) -> list[Projection]:
+async def projections(parts: Parts) -> Page[Projection]:
     """The read models: their version, their state, and how far they are."""
     code = {model.name: model.version for model in MODELS}
     rows = await parts.pool.fetch(QUERIES["projections"])
-    return [Projection(code_version=code.get(row["name"], 0), **dict(row)) for row in rows]
+    items = [Projection(code_version=code.get(row["name"], 0), **dict(row)) for row in rows]
+    return Page[Projection](items=items)
 
 
 @router.post("/projections/{name}/rebuild", response_model=Rebuilt, dependencies=[administering("system")])

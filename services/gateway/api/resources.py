@@ -309,7 +309,7 @@ class DeadLetter(BaseModel):
     state: str
     consumer: str
     message_id: str
-    letter_type: str
+    type: str
     subject: str
     error_type: str
     error: str

@@ -140,7 +140,7 @@ select to_jsonb(x) as item from (
 
 -- name: dead_letters
 select to_jsonb(x) as item from (
-  select letter_id as id, service, state, consumer, message_id, letter_type, subject, error_type, error, deliveries, buried_at, closed_at from rm_dead_letters
+  select letter_id as id, service, state, consumer, message_id, letter_type as type, subject, error_type, error, deliveries, buried_at, closed_at from rm_dead_letters
   where ($1::text is null or letter_id = $1) and ($2::text is null or service = $2) and ($3::text is null or state = $3)
     and ($4::timestamptz is null or (buried_at, letter_id) < ($4, $5))
   order by buried_at desc, letter_id desc limit $6
