@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from chassis import logs
@@ -16,6 +16,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from services.downloader import standalone
 from services.downloader.adapters import engine
+
+if TYPE_CHECKING:
+    from contracts.values import Effective
+
+    from services.downloader import standalone
 
 console = Console()
 _TEMPLATE = "{streamer} {date} {time} {index:03}"
@@ -39,6 +44,9 @@ def record(
 
     Exit code 0: at least one file was finished. 1: nothing could be recorded.
     """
+    # Imported here, because every other command can do without the engine.
+    from contracts.values import Effective
+
     logs.configure("record", level="WARNING")
     effective = Effective(file_template=_TEMPLATE, segment_seconds=segment_seconds)
     try:
@@ -63,6 +71,8 @@ def record(
 async def _record(
     url: str, output: Path, duration: float | None, name: str, effective: Effective, allow_private: bool
 ) -> standalone.Recorded:
+    from services.downloader import standalone
+
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -82,6 +92,7 @@ async def _record(
 
 
 def _show(progress: Progress, task: TaskID, event: object) -> None:
+
     if isinstance(event, engine.Progress):
         text = f"file {event.index}  {_size(event.bytes)}  {event.duration_ms / 1000:.0f} s"
         progress.update(task, completed=event.duration_ms / 1000, description=text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from chassis.secrets import new_system_key
@@ -15,6 +15,9 @@ from rich.table import Table
 from deploy.embedded.options import BadOption, Options, from_environment
 from deploy.embedded.process import EngineError
 from deploy.embedded.system import EmbeddedSystem, NotReady
+
+if TYPE_CHECKING:
+    from deploy.embedded.system import EmbeddedSystem
 
 console = Console()
 
@@ -46,6 +49,9 @@ def up(
 
 def run_system(options: Options) -> None:
     """Start, tell the person where everything is, watch until the end. Exit code 1 when it does not start."""
+    # Imported here, because every other command can do without the services.
+    from deploy.embedded.system import EmbeddedSystem
+
     started = time.monotonic()
     try:
         with console.status("starting NATS, PostgreSQL and nine services …"):
@@ -72,4 +78,5 @@ def _welcome(system: EmbeddedSystem, seconds: float) -> Panel:
 
 def new_key() -> None:
     """Print a fresh system key for a deployment of your own (``<SERVICE>_SECRET_KEY``)."""
+
     typer.echo(new_system_key())

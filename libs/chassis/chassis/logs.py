@@ -25,10 +25,11 @@ def configure(service: str, *, level: str = "INFO", json_lines: bool | None = No
         _Service(service),
         redact,
     ]
+    # The default formatter prints local variables, secrets among them.
     final: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer()]
+        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *final],

@@ -80,7 +80,7 @@ class Service:
         self._prepare.append(prepare)
 
     def add(self, part: Part) -> None:
-        """Give the service a part that starts after the consumers' dependencies and stops before them."""
+        """Give the service a part: it starts before the runners, which may use it, and stops after them."""
         self._parts.append(part)
 
     def add_runner(self, kind: str, run: Run, *, concurrency: int = 8) -> LeaseRunner:
@@ -135,8 +135,8 @@ class Service:
         parts: list[Part] = [
             self.relay,
             Housekeeping(self.pool, self.settings.inbox_retention_s),
-            *self._runners,
             *self._parts,
+            *self._runners,
         ]
         for part in parts:
             await part.start()
@@ -178,7 +178,7 @@ class Service:
         settings = self.settings
         provider = telemetry.start_tracing(self.name)
         if provider is not None:
-            self._stack.callback(provider.shutdown)
+            self._stack.push_async_callback(asyncio.to_thread, telemetry.stop_tracing, provider)
         self.pool = await open_pool(
             settings.database_dsn.get_secret_value(), name=f"aircheck-{self.name}", max_size=settings.pool_size
         )

@@ -47,7 +47,7 @@ _tracer: Any = None
 
 
 def start_tracing(service: str) -> Any:
-    """Begin to export spans when an OTLP endpoint is configured; returns the provider to shut down, or ``None``."""
+    """Begin to export spans when an OTLP endpoint is configured; returns what :func:`stop_tracing` takes, or ``None``."""
     global _tracer  # noqa: PLW0603  (one tracer per process, chosen once at start)
     if not os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
         return None
@@ -62,6 +62,13 @@ def start_tracing(service: str) -> Any:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     _tracer = provider.get_tracer("aircheck.chassis")
     return provider
+
+
+def stop_tracing(provider: Any) -> None:
+    """Send what is left and record nothing more. Blocks for as long as the exporter tries, so call it in a thread."""
+    global _tracer  # noqa: PLW0603
+    _tracer = None
+    provider.shutdown()
 
 
 def new_metadata(*, actor: str | None = None) -> Metadata:
@@ -149,4 +156,13 @@ def _root() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
-__all__ = ["REGISTRY", "caused_by", "child_of", "new_metadata", "processing", "start_tracing", "trace_id"]
+__all__ = [
+    "REGISTRY",
+    "caused_by",
+    "child_of",
+    "new_metadata",
+    "processing",
+    "start_tracing",
+    "stop_tracing",
+    "trace_id",
+]
