@@ -254,12 +254,12 @@ async def test_the_recording_outlives_an_outage_of_the_database(
         async with running(build(settings(nats_url, postgres_dsn, tmp_path))):
             await world.start(segment_seconds=2)
             await world.wait(SegmentOpened)
-            # when the database is away for several segments
+            # when the database is away for several segments, and for longer than a lease lives
             engines.postgres.kill()
-            await world.wait_for_media(6000)
+            await world.wait_for_media(14_000)
             engines.postgres.restart()
             # then every file is told once it is back
-            await world.wait(SegmentCompleted, 3)
+            await world.wait(SegmentCompleted, 6)
             await world.command(STOP)
             await world.wait(RecordingEnded)
     assert len(world.of(RecordingStarted)) == 1
