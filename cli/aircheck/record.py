@@ -8,14 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from chassis import logs
-from chassis.egress import EgressPolicy, RefusedAddress, check_url
-from contracts.values import Effective, EndReason
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-
-from services.downloader import standalone
-from services.downloader.adapters import engine
 
 if TYPE_CHECKING:
     from contracts.values import Effective
@@ -45,7 +39,9 @@ def record(
     Exit code 0: at least one file was finished. 1: nothing could be recorded.
     """
     # Imported here, because every other command can do without the engine.
-    from contracts.values import Effective
+    from chassis import logs
+    from chassis.egress import EgressPolicy, RefusedAddress, check_url
+    from contracts.values import Effective, EndReason
 
     logs.configure("record", level="WARNING")
     effective = Effective(file_template=_TEMPLATE, segment_seconds=segment_seconds)
@@ -92,6 +88,8 @@ async def _record(
 
 
 def _show(progress: Progress, task: TaskID, event: object) -> None:
+
+    from services.downloader.adapters import engine
 
     if isinstance(event, engine.Progress):
         text = f"file {event.index}  {_size(event.bytes)}  {event.duration_ms / 1000:.0f} s"

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from chassis.secrets import new_system_key
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
 from deploy.embedded.options import BadOption, Options, from_environment
-from deploy.embedded.process import EngineError
-from deploy.embedded.system import EmbeddedSystem, NotReady
 
 if TYPE_CHECKING:
     from deploy.embedded.system import EmbeddedSystem
@@ -53,6 +50,9 @@ def run_system(options: Options) -> None:
     from deploy.embedded.system import EmbeddedSystem
 
     started = time.monotonic()
+    from deploy.embedded.process import EngineError
+    from deploy.embedded.system import NotReady
+
     try:
         with console.status("starting NATS, PostgreSQL and nine services …"):
             system = EmbeddedSystem(options, say=lambda text: console.log(text, markup=False))
@@ -78,5 +78,7 @@ def _welcome(system: EmbeddedSystem, seconds: float) -> Panel:
 
 def new_key() -> None:
     """Print a fresh system key for a deployment of your own (``<SERVICE>_SECRET_KEY``)."""
+
+    from chassis.secrets import new_system_key
 
     typer.echo(new_system_key())
