@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, unquote
 from uuid import UUID
 
 from contracts.message import PREFIX, Command, Event, Message
 
 SPEC_VERSION = "1.0"
+_PLAIN = " !#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What header values hold as it is; everything else is percent-encoded, as in CloudEvents' HTTP binding (3.1.3.2): names of people are any text,
+and the clients of the bus disagree about what is not ASCII. Blanks inside a value are left alone for the sake of ``tracestate``."""
 MESSAGE_ID = "Nats-Msg-Id"
 REPLAYED = "Aircheck-Replayed"
 
@@ -101,7 +105,7 @@ class Envelope:
             "ce-sequence": str(self.sequence),
         }
         for name, value in self.metadata.to_dict().items():
-            headers[name if name.startswith("trace") else f"ce-{name}"] = value
+            headers[name if name.startswith("trace") else f"ce-{name}"] = quote(value, safe=_PLAIN)
         if self.replayed:
             headers[REPLAYED] = "true"
         return headers
@@ -120,7 +124,9 @@ class Envelope:
                 subject=headers["ce-subject"],
                 time=_time(headers["ce-time"]),
                 sequence=_sequence(headers.get("ce-sequence", "0")),
-                metadata=Metadata.from_dict({name.removeprefix("ce-"): value for name, value in headers.items()}),
+                metadata=Metadata.from_dict(
+                    {name.removeprefix("ce-"): unquote(value) for name, value in headers.items()}
+                ),
                 data=data,
                 replayed=headers.get(REPLAYED) == "true",
             )

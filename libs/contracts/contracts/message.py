@@ -11,6 +11,7 @@ PREFIX = "aircheck"
 _TYPE = re.compile(r"(?P<path>[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){1,2})\.v(?P<major>[1-9][0-9]*)\Z")
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 """An escaped U+0000 in JSON, but not an escaped backslash before the letters u0000."""
+_REPLACEMENT = "�".encode()
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 """One subject token. Ends in ``\\Z`` because ``$`` would let a line break at the end through, and with it into the protocol of the bus."""
 
@@ -76,7 +77,7 @@ class Message(Value):
     def to_json(self) -> bytes:
         """The body as UTF-8 JSON, with U+0000 replaced by U+FFFD: PostgreSQL's ``jsonb`` has no place for it."""
         body = self.__pydantic_serializer__.to_json(self)
-        return _NUL.sub(rb"\1\\ufffd", body) if rb"\u0000" in body else body
+        return _NUL.sub(b"\\1" + _REPLACEMENT, body) if rb"\u0000" in body else body
 
     @classmethod
     def from_json(cls, body: bytes | str) -> Self:
