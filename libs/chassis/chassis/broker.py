@@ -19,6 +19,7 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NothingFetched
+from nats.js.errors import NotFoundError
 
 from chassis.bus import Bus, connection_options
 from chassis.delivery import Delivery
@@ -29,6 +30,10 @@ FETCH = 100
 FETCH_TIMEOUT_S = 2.0
 """Short, because a pull request that outlives its process delivers to nobody."""
 FETCH_PAUSE_S = 0.5
+
+
+class NotProvisioned(RuntimeError):
+    """A stream or consumer that the provisioning job makes is not there."""
 
 
 class Broker:
@@ -52,6 +57,7 @@ class Broker:
             options.pop("servers"), logger=None, apply_types=False, graceful_timeout=finish_s, **options
         )
         self.bus: Bus | None = None
+        self._bound: list[ConsumerSpec] = []
 
     async def connect(self) -> Bus:
         """Connect and return the bus that shares the connection."""
@@ -61,6 +67,7 @@ class Broker:
 
     def subscribe(self, spec: ConsumerSpec, dispatcher: Dispatcher) -> None:
         """Bind a durable consumer that the provisioning job has made."""
+        self._bound.append(spec)
         subject = subjects.commands_of(spec.name) if spec.stream == "COMMANDS" else "evt.>"
 
         async def receive(message: NatsMessage) -> None:
@@ -83,7 +90,14 @@ class Broker:
         )(receive)
 
     async def start(self) -> None:
-        """Begin to pull."""
+        """Begin to pull; raises NotProvisioned when a consumer is missing."""
+        assert self.bus is not None
+        for spec in self._bound:
+            # The client would make one, with other filters: the service would bury every event it has no handler for.
+            try:
+                await self.bus.jetstream.consumer_info(spec.stream, spec.name)
+            except NotFoundError:
+                raise NotProvisioned(f"no consumer {spec.stream}/{spec.name}: run chassis.provision first") from None
         await self.faststream.start()
         for subscriber in self.faststream.subscribers:
             one: Any = subscriber

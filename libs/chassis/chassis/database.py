@@ -20,8 +20,16 @@ _DOWN: tuple[type[BaseException], ...] = (
 )
 """What only the server says or its loss causes: stopping, starting, out of connections, out of disk, a standby."""
 
-UNREACHABLE: tuple[type[BaseException], ...] = (OSError, asyncpg.InterfaceError, *_DOWN)
-"""What a restart or an outage of the server can look like. Other things look like it too: see :func:`is_outage`."""
+UNREACHABLE: tuple[type[BaseException], ...] = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    *_DOWN,
+)
+"""What a restart or an outage of the server can look like. Other things look like it too: see :func:`is_outage`.
+
+An internal error of the driver was seen on a connection whose server died between two queries.
+"""
 
 CONTENDED: tuple[type[BaseException], ...] = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """Two transactions were in each other's way and the server undid this one: try again at once."""

@@ -20,6 +20,8 @@ from nats.js.errors import NotFoundError
 
 from chassis.bus import connection_options
 
+CONNECT_S = 60.0
+
 
 @dataclass
 class Plan:
@@ -125,7 +127,7 @@ def _same(current: Any, wanted: Any) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m chassis.provision``: exit 0 when everything is as declared, 2 when a person must decide."""
+    """``python -m chassis.provision``: exit 0 when everything is as declared, 1 when the bus is away, 2 when a person must decide."""
     parser = argparse.ArgumentParser(
         prog="chassis.provision", description="Create the JetStream streams and consumers of Aircheck."
     )
@@ -145,6 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Drift as drift:
         sys.stderr.write(f"refused: {drift}\nDelete or rename the stream by hand, or restore the declaration.\n")
         return 2
+    except TimeoutError:
+        sys.stderr.write(f"no answer from the bus within {CONNECT_S:g} s\n")
+        return 1
     sys.stdout.write("\n".join(plan.changes or ["everything is as declared"]) + "\n")
     return 0
 
@@ -152,7 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
 async def _provision_at(url: str, dry_run: bool, replicas: int) -> Plan:
     user = os.environ.get("NATS_USER", "")
     options = connection_options(url, access.PROVISIONER, user=user, password=os.environ.get("NATS_PASSWORD", ""))
-    client = await nats.connect(**options)
+    del options["disconnected_cb"]  # the one at its own end is nothing to warn of
+    async with asyncio.timeout(CONNECT_S):
+        client = await nats.connect(**options)
     try:
         return await provision(client.jetstream(timeout=10), dry_run=dry_run, replicas=replicas)
     finally:
