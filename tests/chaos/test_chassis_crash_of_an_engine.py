@@ -94,7 +94,7 @@ async def test_postgres_killed_under_load(engines: Engines, nats_url: str, postg
             for _ in range(100):
                 await on.send(add_streamer(f"s{total % STREAMS}", str(total)))
                 total += 1
-            await eventually(lambda: _count_above(on, total - 90))
+            await eventually(lambda total=total: _count_above(on, total - 90))
             await asyncio.to_thread(engines.postgres.kill)
 
             async def not_ready() -> bool:

@@ -320,7 +320,12 @@ async def test_an_event_that_a_reaction_rejects_is_a_defect_to_be_seen(postgres_
 
 @pytest.mark.parametrize(
     "failure",
-    [TimeoutError("their server"), ConnectionRefusedError("their server"), FileNotFoundError("file")],
+    [
+        TimeoutError("their server"),
+        ConnectionRefusedError("their server"),
+        FileNotFoundError("file"),
+        asyncpg.InternalClientError("?"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_an_outside_failure_that_looks_like_an_outage_counts_while_the_database_answers(
