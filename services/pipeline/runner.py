@@ -22,6 +22,7 @@ from contracts.envelope import Metadata
 from contracts.message import Event
 from contracts.pipeline import JobProgress
 from contracts.values import Artifact
+from prometheus_client import Histogram
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from services.pipeline import store
@@ -38,6 +39,10 @@ from services.pipeline.settings import PipelineSettings
 RETRY_CAP_S = 300.0
 PROGRESS_EVERY_S = 0.5
 CONFLICT_ATTEMPTS = 8
+JOB_SECONDS = Histogram(
+    "aircheck_job_seconds", "Time one turn of a job took, by its processor and how it ended.", ["processor", "outcome"],
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600),
+)  # fmt: skip
 log = structlog.get_logger(__name__)
 
 Decide = Callable[[Run], list[Event]]
@@ -84,7 +89,7 @@ class JobRunner:
             return await self._fail(lease, turn, f"given up after {turn.attempt.number - 1} attempts: {reason}")
         started = time.monotonic()
         try:
-            result = await self._process(lease, turn)
+            result = await self._measured(lease, turn)
         except Withdrawn:
             return Done()
         except HandingOver:
@@ -100,6 +105,16 @@ class JobRunner:
             lambda run: run_domain.decide_complete(run, turn.job_id, result.outputs, seconds, result.removed),
         )
         return Done()
+
+    async def _measured(self, lease: Lease, turn: Turn) -> Result:
+        started, outcome = time.monotonic(), "completed"
+        try:
+            return await self._process(lease, turn)
+        except BaseException as error:
+            outcome = type(error).__name__.lower()
+            raise
+        finally:
+            JOB_SECONDS.labels(turn.task.step.processor.value, outcome).observe(time.monotonic() - started)
 
     async def _begin(self, lease: Lease) -> Turn | None:
         async with self._service.pool.acquire() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,12 +47,12 @@ class Copy:
             target = _Target(self._archive(), folder, name, slot, move=options.operation == "move")
             copied = await workspace.published(slot) or await _copy(source, target, workspace)
             outputs.append(copied)
-            # A source that lies where it should go is its own copy.
-            if target.move and copied.uri != source.uri:
-                await workspace.remove(source)
             await workspace.report((number + 1) / len(task.inputs))
-        moved = {source.uri for source in task.inputs} - {file.uri for file in outputs}
-        return Result(tuple(outputs), tuple(sorted(moved)) if options.operation == "move" else ())
+        removed = _moved(task.inputs, outputs) if options.operation == "move" else ()
+        # Only when all of them are safe: a failure in the middle leaves every original where it was.
+        for source in removed:
+            await workspace.remove(source)
+        return Result(tuple(outputs), tuple(source.uri for source in removed))
 
     def _archive(self) -> Storage:
         if self._root is None:
@@ -66,6 +67,12 @@ class _Target:
     name: str
     slot: str
     move: bool
+
+
+def _moved(inputs: Sequence[Artifact], outputs: Sequence[Artifact]) -> tuple[Artifact, ...]:
+    """The originals; a file that lies where it should go already is its own copy and stays."""
+    kept = {file.uri for file in outputs}
+    return tuple(source for source in inputs if source.uri not in kept)
 
 
 async def _copy(source: Artifact, target: _Target, workspace: Workspace) -> Artifact:

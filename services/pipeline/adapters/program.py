@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis.waiting import wait_for_event
+
 TAIL_BYTES = 4096
 _READ_BYTES = 1 << 16
 _MAX_LINE = 1 << 16
@@ -43,7 +45,9 @@ async def run_program(
     Cancelling kills the whole group (after SIGTERM and ``grace_s`` seconds when that is not 0); when this process dies, the kernel kills the program.
     Raises OSError when it cannot be started.
     """
-    process = await asyncio.create_subprocess_exec(
+    loop = asyncio.get_running_loop()
+    transport, program = await loop.subprocess_exec(
+        lambda: _Program(loop),
         *arguments,
         cwd=folder,
         env=clean_environment(folder),
@@ -55,21 +59,33 @@ async def run_program(
         preexec_fn=_before_exec(niceness),
     )
     complaints = bytearray()
-    readers = [
-        asyncio.create_task(_lines(process.stdout, on_line)),
-        asyncio.create_task(_tail(process.stderr, complaints)),
+    reading = [
+        asyncio.create_task(_lines(program.stdout, on_line)),
+        asyncio.create_task(_tail(program.stderr, complaints)),
     ]
     try:
-        code = await process.wait()
-        _kill_group(process.pid)  # a child that stayed behind would keep the pipes open
-        for reader in readers:
-            await reader
-        return Exit(code, complaints.decode("utf-8", "replace").strip())
+        await program.exited.wait()
+        _kill_group(transport.get_pid())  # a child that stayed behind would keep the pipes open
+        await asyncio.gather(*reading)
+        return Exit(transport.get_returncode() or 0, complaints.decode("utf-8", "replace").strip())
     finally:
-        await _end(process, grace_s)
-        for reader in readers:
+        await _end(transport.get_pid(), program.exited, grace_s)
+        for reader in reading:
             reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
+        await asyncio.gather(*reading, return_exceptions=True)
+        transport.close()
+
+
+class _Program(asyncio.subprocess.SubprocessStreamProtocol):
+    """Knows when the program itself has ended. ``Process.wait()`` also waits until all who inherited its pipes have ended."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=_READ_BYTES, loop=loop)
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
 
 
 def clean_environment(folder: Path) -> dict[str, str]:
@@ -92,17 +108,15 @@ def _before_exec(niceness: int) -> Callable[[], None]:
     return prepare
 
 
-async def _end(process: asyncio.subprocess.Process, grace_s: float) -> None:
-    if process.returncode is not None:
+async def _end(leader: int, exited: asyncio.Event, grace_s: float) -> None:
+    if exited.is_set():
         return
     if grace_s:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await process.wait()
-    _kill_group(process.pid)
-    await process.wait()
+            os.killpg(leader, signal.SIGTERM)
+        await wait_for_event(exited, grace_s)
+    _kill_group(leader)
+    await exited.wait()
 
 
 def _kill_group(leader: int) -> None:

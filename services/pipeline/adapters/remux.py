@@ -41,7 +41,7 @@ class Remux:
         """See ``MediaProcessor``."""
         options = parse(RemuxOptions, task.step.options)
         outputs: list[Artifact] = []
-        removed: list[str] = []
+        replaced: list[Artifact] = []
         for number, source in enumerate(task.inputs):
             if suffix_of(source.uri) not in VIDEO - {f".{options.format}"}:
                 outputs.append(source)
@@ -50,10 +50,12 @@ class Remux:
             report = workspace.share(number, len(task.inputs))
             made = await workspace.published(slot) or await self._remux(source, slot, options, workspace, report)
             outputs.append(made)
-            if options.remove_input:
-                await workspace.remove(source)
-                removed.append(source.uri)
-        return Result(tuple(outputs), tuple(removed))
+            replaced.append(source)
+        removed = replaced if options.remove_input else []
+        # Only when all of them are safe: a failure in the middle leaves every original where it was.
+        for source in removed:
+            await workspace.remove(source)
+        return Result(tuple(outputs), tuple(source.uri for source in removed))
 
     async def _remux(
         self, source: Artifact, slot: str, options: RemuxOptions, workspace: Workspace, report: Report

@@ -17,7 +17,7 @@ from services.pipeline.adapters.copy import Copy
 from services.pipeline.adapters.execute import Execute
 from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
 from services.pipeline.adapters.files import Files, StorageOptions
-from services.pipeline.adapters.processor import Processors, Task
+from services.pipeline.adapters.processor import Processors, Result, Task
 from services.pipeline.domain.destinations import Context
 from services.pipeline.tests.conftest import Crash, MemoryReceipts, artifact_of
 
@@ -86,6 +86,19 @@ async def test_a_move_that_died_before_publishing_loses_nothing(copy, source, ar
     await copy.run(task("copy", source, operation="move"), workspace)
     await workspace.close()
     assert files_below(archive) == ["Ada/s1/a.mp4"]
+
+
+async def test_a_move_that_fails_in_the_middle_leaves_every_original(copy, source, make_workspace):
+    gone = source.model_copy(update={"uri": source.uri.replace("a.mp4", "gone.mp4")})
+    with pytest.raises(FileNotFoundError):
+        await copy.run(task("copy", source, gone, operation="move"), make_workspace())
+    assert path_of(source).exists()
+
+
+async def test_a_move_to_where_the_file_is_keeps_it(source, tmp_path, make_workspace):
+    in_place = Copy(Storage.from_uri(tmp_path.as_uri()))
+    result = await in_place.run(task("copy", source, operation="move", to="in"), make_workspace())
+    assert result == Result((source,)) and path_of(source).exists()
 
 
 async def test_a_title_makes_no_folder_and_climbs_nowhere(copy, source, archive, make_workspace):
@@ -323,6 +336,17 @@ async def test_cancelling_ends_a_program_and_its_children(program, source, tmp_p
         await running
     await all_gone(pids)
     assert len(pids) == 2 and all(map(is_gone, pids))
+
+
+async def test_a_child_that_stays_behind_ends_with_its_program(program, source, tmp_path, make_workspace):
+    os.mkfifo(tmp_path / "pids")
+    parent = program(FAMILY.replace("child.wait()", "").format(fifo=str(tmp_path / "pids")))
+    running = asyncio.create_task(Execute([parent]).run(execute_task(source, parent), make_workspace()))
+    pids = [int(pid) for pid in (await asyncio.to_thread((tmp_path / "pids").read_text)).split()]
+    async with asyncio.timeout(20):
+        assert (await running).outputs == (source,)
+    await all_gone(pids)
+    assert all(map(is_gone, pids))
 
 
 async def test_a_program_that_takes_too_long_is_refused(program, source, make_workspace):

@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import pytest
 from contracts.values import Artifact, Step
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.pipeline.domain import SESSION
@@ -91,6 +91,7 @@ def test_bases_that_are_no_folder_of_a_store_are_refused(base):
 anything = st.text(st.characters(codec="utf-8"), max_size=80)
 
 
+@settings(deadline=None)
 @given(anything, anything, anything)
 def test_no_name_of_a_broadcast_leads_out_of_the_base(streamer, title, name):
     context = Context("s1", streamer=streamer, title=title, date="2026-01-02", upload_to="file:///nas")
@@ -100,6 +101,7 @@ def test_no_name_of_a_broadcast_leads_out_of_the_base(streamer, title, name):
     assert all(len(part.encode()) <= 255 for part in parts)
 
 
+@settings(deadline=None)
 @given(anything, st.integers(2, 999))
 def test_a_number_keeps_a_name_usable(text, number):
     name = numbered(name_of(f"file:///v/{text}"), number)

@@ -18,7 +18,7 @@ from contracts.pipeline import (
     RunRetried,
 )
 from contracts.values import Artifact, Step
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.pipeline.domain import RUN
@@ -244,6 +244,7 @@ def test_many_small_outputs_that_meet_in_one_step_are_too_many_as_well():
     assert [type(event) for event in flood] == [JobFailed, JobCancelled, RunFailed]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 4000), max_size=60))
 def test_parts_lose_nothing_and_fit(lengths):
     files = [file(f"{n}-" + "x" * length) for n, length in enumerate(lengths)]
@@ -252,6 +253,7 @@ def test_parts_lose_nothing_and_fit(lengths):
     assert all(weight(part) <= 8192 for part in cut)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=12), max_size=20), st.integers(0, 1 << 40))
 def test_the_weight_is_no_less_than_what_an_event_takes(names, size):
     files = tuple(Artifact(uri=f"s3://b/{name}", media_type="video/mp4", size=size, sha256="0" * 64) for name in names)
@@ -272,6 +274,7 @@ def graphs(draw):
     ]
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_any_graph_runs_to_its_end_in_any_order_each_job_once(steps, data):
     state = RUN.fold(events := decide_plan(RUN.initial, plan(*data.draw(st.permutations(steps)))))
@@ -291,6 +294,7 @@ def test_any_graph_runs_to_its_end_in_any_order_each_job_once(steps, data):
             assert event.inputs == merged([file(id) for id in event.step.after])
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_any_failure_in_any_order_leaves_nothing_open_and_a_retry_finishes(steps, data):
     state = planned(*steps)
