@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor
 
+from chassis.settings import without_credentials
+
 _SECRET = ("password", "secret", "token", "cookie", "authorization", "dsn", "api_key")
-_CREDENTIALS = re.compile(r"://[^/\s@]+@")
 
 
 def configure(service: str, *, level: str = "INFO", json_lines: bool | None = None) -> None:
@@ -51,7 +51,7 @@ def _redacted(name: object, value: Any) -> Any:
     if any(word in str(name).lower() for word in _SECRET):
         return "***"
     if isinstance(value, str):
-        return _CREDENTIALS.sub("://***@", value) if "://" in value else value
+        return without_credentials(value)
     if isinstance(value, Mapping):
         return {inner: _redacted(inner, one) for inner, one in value.items()}
     if isinstance(value, list | tuple):

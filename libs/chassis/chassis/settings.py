@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 S = TypeVar("S", bound="ServiceSettings")
+_CREDENTIALS = re.compile(r"://[^/\s@,]+@")
 
 
 class ServiceSettings(BaseSettings):
@@ -58,5 +60,10 @@ def load(cls: type[S], **overrides: Any) -> S:
 
 
 def redacted(settings: ServiceSettings) -> dict[str, Any]:
-    """What ``--print-config`` shows: secrets as stars."""
-    return settings.model_dump(mode="json")
+    """What ``--print-config`` shows: secrets as stars, addresses without credentials."""
+    return {name: without_credentials(value) for name, value in settings.model_dump(mode="json").items()}
+
+
+def without_credentials(value: Any) -> Any:
+    """A text with every ``scheme://user:password@`` shortened; any other value as it is."""
+    return _CREDENTIALS.sub("://***@", value) if isinstance(value, str) else value
