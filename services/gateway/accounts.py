@@ -69,8 +69,8 @@ class Accounts:
         self._unit, self._committed = unit, committed
 
     async def bootstrap(self, password: str, password_file: Path) -> None:
-        """Create ``admin`` when there is no user at all; without a configured password, hand one over in a file only its owner can read."""
-        if await self.pool.fetchval(QUERIES["any_user"]):
+        """Create ``admin`` when there is no administrator; without a configured password, hand one over in a file only its owner can read."""
+        if await self.pool.fetchval(QUERIES["any_admin"]):
             return
         chosen = password or secrets.token_urlsafe(18)
         domain.check_password(chosen)
@@ -78,7 +78,7 @@ class Accounts:
         async with self._transaction(new_metadata(actor="system")) as work:
             connection = await work.begin()
             await connection.execute("select pg_advisory_xact_lock($1, hashtext(current_schema()))", _BOOTSTRAP_LOCK)
-            if await connection.fetchval(QUERIES["any_user"]):
+            if await connection.fetchval(QUERIES["any_admin"]):
                 return
             if not password:
                 _write_secret(password_file, chosen)

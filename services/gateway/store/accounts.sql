@@ -21,8 +21,8 @@ delete from users where user_id = $1
 -- name: lock_admins
 select user_id from users where role = 'admin' order by user_id for update
 
--- name: any_user
-select exists (select from users)
+-- name: any_admin
+select exists (select from users where role = 'admin')
 
 -- name: credentials
 select user_id, username, role, password_hash from users where username = $1

@@ -122,13 +122,13 @@ function button(label, description, action) {
 
 function showStreamers(page) {
   rows("streamers", page.items, (item) => {
-    const actions = cell("", "actions");
+    const actions = element("div", undefined, "actions");
     const verb = item.enabled ? "stop" : "start";
     const path = `/api/streamers/${encodeURIComponent(item.id)}`;
     actions.append(button(verb, `${verb} ${item.name}`, () => act(`${path}/${verb}`)));
     if (item.enabled) actions.append(button("check", `check ${item.name} now`, () => act(`${path}/check`)));
     const title = item.channel?.error || item.session?.title || item.channel?.title;
-    return [cell(item.name), cell(item.platform), cell(pill(item.state)), cell(title), actions];
+    return [cell(item.name), cell(item.platform), cell(pill(item.state)), cell(title), cell(actions)];
   });
 }
 
