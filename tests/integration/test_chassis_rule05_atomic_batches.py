@@ -104,11 +104,12 @@ class _OldServer:
 
     def __init__(self, replies: list[bytes]) -> None:
         self.replies = replies
+        self.is_connected, self.is_draining_pubs, self.max_payload, self._flush_queue = True, False, 1 << 20, None
 
     async def request(self, *_: object, **__: object) -> object:
         return type("Reply", (), {"data": self.replies.pop(0)})()
 
-    async def publish(self, *_: object, **__: object) -> None: ...
+    async def _send_command(self, _: bytes) -> None: ...
 
 
 @pytest.mark.parametrize(
