@@ -98,8 +98,8 @@ async def _wire(service: Service, settings: GatewaySettings) -> None:
 
 
 def _projector(service: Service, settings: GatewaySettings) -> Projector:
-    async def stored(position: int) -> None:
-        await service.bus.signal(Projected(name="read-models", position=position))
+    async def stored(position: int, pending: int) -> None:
+        await service.bus.signal(Projected(name="read-models", position=position, pending=pending))
 
     ingest = Ingest(service.pool, MODELS, stored=stored, buried=service.committed, service=service.name)
     pace = Pace(batch=settings.projector_batch, heal_grace_s=settings.heal_grace_s)

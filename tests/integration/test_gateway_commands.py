@@ -184,5 +184,6 @@ async def test_a_command_carries_its_actor_and_the_trace_of_the_caller(world):
     created = await add(client, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
     event = (await client.get(f"/api/events/{created.headers['x-event-position']}")).json()
 
+    assert event["type"] == "aircheck.config.streamer.resolved.v1", "the position covers the whole transaction"
     assert event["actor"] == "admin" and event["traceparent"].split("-")[1] == trace
-    assert event["type"] == "aircheck.config.streamer.added.v1" and event["causationid"]
+    assert event["causationid"]

@@ -110,10 +110,10 @@ async def test_the_head_of_a_stream(gateway, client):
 
 async def test_a_slow_client_is_dropped_and_the_others_go_on(stage):
     service = await stage.gateway(client_queue=10)
+    await followed(service, 1)
     try:
         async with logged_in(service) as client:
             follower = service.resources.get(Follower)
-            head = follower.position
             async with client.stream("GET", "/api/events/stream") as slow:
                 lines = slow.aiter_lines()
                 await anext(lines)
@@ -126,7 +126,7 @@ async def test_a_slow_client_is_dropped_and_the_others_go_on(stage):
                     box.offer(object())  # nobody reads between: the event loop is not given back
                 ended = [line async for line in lines]
             await stage.publish(opened(1))
-            frames = await sse(client, 1, params={"last_event_id": str(max(head, 1))})
+            frames = await sse(client, 1, params={"last_event_id": "1"})
     finally:
         await service.stop()
 

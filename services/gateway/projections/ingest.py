@@ -21,7 +21,7 @@ from services.gateway.store import events
 from services.gateway.store.events import QUERIES, Incoming, StoredEvent
 
 log = structlog.get_logger(__name__)
-OnStored = Callable[[int], Awaitable[None]]
+OnStored = Callable[[int, int], Awaitable[None]]
 
 
 class NewerReadModels(RuntimeError):
@@ -31,7 +31,8 @@ class NewerReadModels(RuntimeError):
 class Ingest:
     """Appends batches to the store and moves every read model with them.
 
-    ``stored(position)`` is called after each commit that appended something, ``buried()`` when something was put into the dead letters.
+    ``stored(position, pending)`` is called after each commit that appended something, with the number of events left on the bus, ``buried()`` when
+    something was put into the dead letters.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Ingest:
         await self._bury_conflicts([one for one in batch if one.envelope.id not in positions])
         if new:
             _measure(new, time.perf_counter() - started)
-            await self._stored(new[-1].position)
+            await self._stored(new[-1].position, deliveries[-1].raw.metadata.num_pending)
 
     async def _accepted(self, deliveries: Sequence[Delivery]) -> list[Incoming]:
         accepted: dict[object, Incoming] = {}

@@ -18,6 +18,9 @@ from services.gateway.realtime.follower import Follower
 from services.gateway.store import events
 from services.gateway.store.events import StoredEvent
 
+WHOLE_S = 0.5
+"""How long an answer waits for the rest of a transaction. The signal that tells of it may be lost, or never come under load."""
+
 
 class BusUnavailable(RuntimeError):
     """The command did not reach the bus: nothing will happen."""
@@ -59,13 +62,13 @@ class Commands:
         command_id = id or new_id()
         with self.follower.expecting(command_id) as outcome:
             if id is not None and (known := await events.caused_by(self.follower.pool, id)):
-                return self._executed(command_id, known)
+                return await self._executed(command_id, known)
             await self._publish(command, metadata, command_id)
             try:
                 event = await asyncio.wait_for(asyncio.shield(outcome), self.wait_s)
             except TimeoutError:
                 return Executed(command_id, False, self.follower.position)
-        return self._executed(command_id, event)
+        return await self._executed(command_id, event)
 
     async def send(self, command: Command, metadata: Metadata) -> UUID:
         """Send a command whose effect nobody waits for; raises :class:`BusUnavailable`."""
@@ -80,9 +83,10 @@ class Commands:
         except Exception as error:  # whatever the client of the bus raises: the command was not acknowledged
             raise BusUnavailable(repr(error)) from error
 
-    def _executed(self, command_id: UUID, event: StoredEvent | None) -> Executed:
+    async def _executed(self, command_id: UUID, event: StoredEvent | None) -> Executed:
         if event is None:
             return Executed(command_id, True, self.follower.position)
         if isinstance(event.event, CommandRejected):
             raise Refused(event.event)
-        return Executed(command_id, True, event.position, event)
+        # A command often leads to several events of one transaction; the answer shows what all of them made.
+        return Executed(command_id, True, await self.follower.whole(event.position, WHOLE_S), event)

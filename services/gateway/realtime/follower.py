@@ -31,6 +31,8 @@ class Follower:
     def __init__(self, pool: Pool, *, ring: int = 5_000, poll_s: float = POLL_S) -> None:
         self.pool, self.poll_s = pool, poll_s
         self.position = 0
+        self.complete = 0
+        """Up to here nothing that was published together was torn apart."""
         self._ring: deque[StoredEvent] = deque(maxlen=ring)
         self._first = 0
         self._subscribers: dict[Mailbox, Wanted] = {}
@@ -50,9 +52,12 @@ class Follower:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    def wake(self) -> None:
-        """Something was projected."""
+    def projected(self, position: int, pending: int) -> None:
+        """The projector committed up to a position, with so many events left on the bus."""
         self._wake.set()
+        if pending == 0 and position > self.complete:
+            self.complete = position
+            self._move()
 
     def subscribe(self, box: Mailbox, after: int, wanted: Wanted) -> bool:
         """Deliver every wanted event after a position, without gap or repeat; False when the position is older than what is kept here."""
@@ -70,11 +75,23 @@ class Follower:
 
     async def reached(self, position: int, timeout_s: float) -> bool:
         """Wait until the read models have a position."""
+        return await self._until(lambda: self.position >= position, timeout_s)
+
+    async def whole(self, position: int, timeout_s: float) -> int:
+        """Wait a moment for the events that were published together with the one at a position; returns how far the read models are."""
+        await self._until(lambda: self.complete >= position, timeout_s)
+        return max(position, self.complete)
+
+    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.position < position:
+                while not condition():
                     await self._moved.wait()
-        return self.position >= position
+        return condition()
+
+    def _move(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     @contextmanager
     def expecting(self, command_id: UUID) -> Iterator[asyncio.Future[Outcome]]:
@@ -114,8 +131,7 @@ class Follower:
         for event in page:
             self._take(event)
         if page:
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._move()
         return len(page) == PAGE
 
     def _take(self, event: StoredEvent) -> None:

@@ -59,7 +59,7 @@ class Signals:
 
     async def _receive(self, _: str, message: Message) -> None:
         if isinstance(message, Projected):
-            self.follower.wake()
+            self.follower.projected(message.position, message.pending)
         elif isinstance(message, CommandSettled):
             self.follower.settled(UUID(message.command_id))
         elif isinstance(message, SHOWN):
