@@ -42,7 +42,10 @@ async def test_a_day_at_the_command_line(tmp_path):
         await aircheck("streamers", "start", "Ann")
         assert "no streamers match" in await aircheck("streamers", "stop", "Nobody", code=1)
 
-        added = next(json.loads(line) for line in (await aircheck("events", "list", "--service", "config", "--json")).splitlines())
+        added = next(
+            json.loads(line)
+            for line in (await aircheck("events", "list", "--service", "config", "--json")).splitlines()
+        )
         assert added["type"] == "aircheck.config.streamer.added.v1"
         stream = f"streamer-{added['data']['streamer_id']}"
         assert "streamer.added" in await aircheck("events", "show", str(added["position"]))

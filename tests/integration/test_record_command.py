@@ -13,7 +13,13 @@ pytestmark = pytest.mark.engines
 
 async def run(*arguments):
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "aircheck", "record", *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        sys.executable,
+        "-m",
+        "aircheck",
+        "record",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     async with asyncio.timeout(60):
         output, _ = await process.communicate()
