@@ -150,7 +150,9 @@ class Children:
         settings: type[ServiceSettings] = getattr(
             importlib.import_module(f"services.{service}.settings"), f"{service.title()}Settings"
         )
-        forked(lambda: module.build(settings(**self.settings(service))), ready_fd=ready, fast_loop=service in _FAST_LOOPS)
+        forked(
+            lambda: module.build(settings(**self.settings(service))), ready_fd=ready, fast_loop=service in _FAST_LOOPS
+        )
 
     def _redirect(self, service: str) -> None:
         descriptor = os.open(self.logs / f"{service}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
