@@ -7,7 +7,7 @@ conflict is seen before any position is drawn), then the rows of the log and the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -18,6 +18,7 @@ from contracts.aggregate import Aggregate
 from contracts.envelope import Envelope, Metadata, wrap
 from contracts.message import PREFIX, Event, Message
 from contracts.registry import load_vocabulary
+from pydantic_core import to_json
 
 from chassis.database import Connection
 from chassis.errors import Conflict, LeaseLost, MessageTooLarge
@@ -136,7 +137,7 @@ async def append(
         [envelope.data.decode() for envelope in envelopes],
         [meta] * len(events),
         [subjects.of(event) for event in events],
-        [json.dumps(envelope.to_headers(), separators=(",", ":")) for envelope in envelopes],
+        [_encode(envelope.to_headers()) for envelope in envelopes],
         [envelope.data for envelope in envelopes],
     )
     if not outcome["allowed"]:
@@ -153,7 +154,7 @@ async def enqueue(
     envelope = wrap(message, id=id or new_id(), metadata=metadata, source=service)
     _check_size([envelope])
     await connection.execute(
-        QUERIES["enqueue"], envelope.id, subjects.of(message), json.dumps(envelope.to_headers()), envelope.data
+        QUERIES["enqueue"], envelope.id, subjects.of(message), _encode(envelope.to_headers()), envelope.data
     )
     return envelope
 
@@ -170,7 +171,7 @@ async def republish(
             QUERIES["enqueue_many"],
             [envelope.id for envelope in envelopes],
             [subjects.of_recorded(row["type"], row["stream"]) for row in rows],
-            [json.dumps(envelope.to_headers(), separators=(",", ":")) for envelope in envelopes],
+            [_encode(envelope.to_headers()) for envelope in envelopes],
             [envelope.data for envelope in envelopes],
         )
         count += len(rows)
@@ -193,6 +194,11 @@ def _recorded(service: str, row: Any) -> Envelope:
         data=row["data"].encode(),
         replayed=True,
     )
+
+
+def _encode(headers: Mapping[str, str]) -> str:
+    # A third of the time of json.dumps, which makes an encoder for each call that asks for other separators.
+    return to_json(headers).decode()
 
 
 def _check_stream(stream: str, events: Sequence[Event]) -> None:

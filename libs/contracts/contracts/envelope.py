@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -92,20 +93,20 @@ class Envelope:
 
     def to_headers(self) -> dict[str, str]:
         """NATS headers; ``ce-id`` and ``Nats-Msg-Id`` are the same id, so that the broker drops a repeat."""
+        id = str(self.id)
         headers = {
-            MESSAGE_ID: str(self.id),
+            MESSAGE_ID: id,
             "content-type": "application/json",
             "ce-specversion": SPEC_VERSION,
-            "ce-id": str(self.id),
+            "ce-id": id,
             "ce-type": self.type,
             "ce-source": self.source,
             "ce-subject": self.subject,
             "ce-time": self.time.isoformat(),
             "ce-dataschema": f"/schemas/{self.message_type}.json",
             "ce-sequence": str(self.sequence),
+            **_headers_of(self.metadata),
         }
-        for name, value in self.metadata.to_dict().items():
-            headers[name if name.startswith("trace") else f"ce-{name}"] = quote(value, safe=_PLAIN)
         if self.replayed:
             headers[REPLAYED] = "true"
         return headers
@@ -150,6 +151,15 @@ class Envelope:
             **self.metadata.to_dict(),
             "data": json.loads(self.data),
         }
+
+
+@lru_cache(maxsize=64)
+def _headers_of(metadata: Metadata) -> Mapping[str, str]:
+    # Remembered, because the events of one append share their metadata.
+    return {
+        name if name.startswith("trace") else f"ce-{name}": quote(value, safe=_PLAIN)
+        for name, value in metadata.to_dict().items()
+    }
 
 
 def _time(text: str) -> datetime:
