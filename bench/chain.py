@@ -32,7 +32,7 @@ COMMANDS = 6_000
 NAIVE = 600
 """Commands per run of the peer under load; each appends one event."""
 EVENTS_EACH = 2
-VISIBLE_S = 120
+VISIBLE_S = 600
 ABOUT = f"""A whole embedded system, started with `aircheck up`. *Latency*: {REQUESTS} times, one after the other,
 `PATCH /api/streamers/ID` changes a name; the answer comes when the read model has it, and is checked to show
 it: HTTP, the command over the bus, decision and append, relay, projector, answer. *Load*: {COMMANDS:,} such
