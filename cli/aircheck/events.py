@@ -52,7 +52,11 @@ def tail(
     headers = {} if since is None else {"Last-Event-ID": str(since)}
     with Api().stream("/api/events/stream", headers=headers) as lines:
         for position, event in sse(lines):
-            if as_json:
+            if "type" not in event:
+                console.print(
+                    f"[yellow]the store ends at {event.get('position')}; following from there[/]", highlight=False
+                )
+            elif as_json:
                 typer.echo(json.dumps(event))
             else:
                 console.print("  ".join(_row({**event, "position": position})), highlight=False)

@@ -61,7 +61,7 @@ class Gateway:
         async with self._session.get(f"{self.url}/api/events/stream", headers=headers, timeout=timeout) as response:
             response.raise_for_status()
             async for line in response.content:
-                if line.startswith(b"data:") and line[5:].strip().startswith(b"{"):
+                if line.startswith(b"data:") and b'"specversion"' in line:
                     yield json.loads(line[5:])
 
 
