@@ -67,9 +67,11 @@ class Accounts:
     ) -> None:
         self.pool, self.passwords, self.issuer, self.refresh_lifetime_s = pool, passwords, issuer, refresh_lifetime_s
         self._unit, self._committed = unit, committed
+        self._password_file: Path | None = None
 
     async def bootstrap(self, password: str, password_file: Path) -> None:
         """Create ``admin`` when there is no administrator; without a configured password, hand one over in a file only its owner can read."""
+        self._password_file = password_file
         if await self.pool.fetchval(QUERIES["any_admin"]):
             return
         chosen = password or secrets.token_urlsafe(18)
@@ -101,14 +103,22 @@ class Accounts:
         return user_id
 
     async def change_password(self, user_id: str, password: str, metadata: Metadata) -> None:
-        """Replace a password and end every login of the user."""
+        """Replace a password and end every login of the user; a first password that was handed over in a file is forgotten with it."""
         domain.check_password(password)
+        outdated = await self._is_first_password_of(user_id)
         encoded = await self.passwords.hash(password)
         async with self._transaction(metadata) as work:
             at = await work.load(USER, user_id)
             await work.append(at, domain.decide_change_password(at.state))
             await work.connection.execute(QUERIES["set_password"], user_id, encoded, at.version + 1)
             await work.connection.execute(QUERIES["revoke_logins_of"], user_id)
+        if outdated and self._password_file is not None:
+            self._password_file.unlink(missing_ok=True)
+
+    async def _is_first_password_of(self, user_id: str) -> bool:
+        if self._password_file is None or not self._password_file.exists():
+            return False
+        return await self.check_password(user_id, self._password_file.read_text(encoding="utf-8").strip())
 
     async def check_password(self, user_id: str, password: str) -> bool:
         """Whether this is the user's password."""

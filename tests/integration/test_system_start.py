@@ -56,3 +56,14 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path):
 
 def _read(path: str) -> bytes:
     return Path(path).read_bytes() if Path(path).exists() else b""
+
+
+async def test_the_first_password_is_forgotten_when_it_is_changed(tmp_path):
+    async with SystemProcess(tmp_path / "s") as system, system.gateway() as gateway:
+        first = system.password
+        me = await gateway.call("GET", "/api/me")
+        body = {"password": "another long password", "current_password": first}
+        await gateway.call("PUT", f"/api/users/{me['user_id']}/password", body)
+        assert not (system.data / "admin-password").exists()
+        with pytest.raises(aiohttp.ClientResponseError, match="401"):
+            await gateway.call("POST", "/api/login", {"username": "admin", "password": first})
