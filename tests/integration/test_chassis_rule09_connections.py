@@ -101,26 +101,6 @@ async def test_a_client_that_closes_ends_the_service_with_a_code_of_its_own(nats
         assert service._exit_code == EXIT_BUS_CLOSED
 
 
-async def test_a_pull_on_a_closed_connection_leaves_the_loop_to_others(nats_url: str, postgres_dsn: str) -> None:
-    """FastStream asks a closed connection again without ever giving way: one message in hand while it closes froze the process."""
-    entered, go = asyncio.Event(), asyncio.Event()
-
-    async def handler(command: AddStreamer, work) -> None:
-        entered.set()
-        await go.wait()
-
-    service = Service(
-        settings("config", postgres_dsn, nats_url, stop_timeout_s=1), handlers_of("config", {AddStreamer: handler})
-    )
-    async with wire(nats_url) as on, running(service):
-        await on.send(add_streamer("s1"))
-        await within(entered)
-        await service.bus.client.close()
-        go.set()
-        for _ in range(20):
-            await asyncio.sleep(0.01)
-
-
 async def test_connecting_gives_up_in_time_when_asked_to() -> None:
     with pytest.raises(TimeoutError):
         await connect("nats://127.0.0.1:9", "config", wait_s=0.3)
