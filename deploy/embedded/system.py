@@ -38,7 +38,7 @@ class NotReady(RuntimeError):
 
 
 class EmbeddedSystem:
-    """Start, watch, stop. :meth:`start` returns when everything answers; :meth:`run` blocks until SIGINT or SIGTERM."""
+    """Start, watch, stop. :meth:`start` returns when everything answers; :meth:`run` blocks until a signal."""
 
     def __init__(self, options: Options, say: Say = lambda _: None) -> None:
         self.options, self._say = options, say
@@ -51,6 +51,7 @@ class EmbeddedSystem:
         self.port = self._choose_port()
         self.children = Children(self._settings, options.logs, verbose=options.verbose, on_change=say)
         self._stopping = False
+        self._handlers: dict[signal.Signals, Any] = {}
 
     @property
     def url(self) -> str:
@@ -64,13 +65,15 @@ class EmbeddedSystem:
         return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
     def start(self) -> None:
-        """Start engines, then services; raises NotReady, EngineError."""
+        """Start engines, then services; raises NotReady, EngineError. Once it returns, a signal no longer raises but ends :meth:`run`."""
         try:
             self._start_engines()
             self.children.start()
             late = self.children.wait_until_ready(READY_S)
             if late:
                 raise NotReady(f"not ready after {READY_S:g} s: {', '.join(late)}; see {self.options.logs}")
+            # Here and not in run(): what a person does on reading that it runs must not fall in between.
+            self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _stop_signals()}
         except BaseException:
             self.stop()
             raise
@@ -81,8 +84,7 @@ class EmbeddedSystem:
         self._revive_engines()
 
     def run(self) -> None:
-        """Watch until SIGINT or SIGTERM, then stop in order."""
-        previous = {number: signal.signal(number, self._ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Watch a started system until SIGINT, SIGTERM or the end of the terminal, then stop in order."""
         rotated = time.monotonic()
         try:
             while not self._stopping:
@@ -92,17 +94,18 @@ class EmbeddedSystem:
                     rotated = time.monotonic()
         finally:
             self.stop()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def stop(self) -> None:
         """Services first, engines after them."""
         late = self.children.stop(STOP_S)
-        if late:
-            self._say(f"had to kill: {', '.join(late)}")
         self.nats.stop()
         self.postgres.stop()
         self._lock.release()
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        # Last: the terminal may be gone.
+        if late:
+            self._say(f"had to kill: {', '.join(late)}")
 
     def _start_engines(self) -> None:
         preloading = _in_background(preload)
@@ -118,6 +121,8 @@ class EmbeddedSystem:
     async def _provision_streams(self) -> None:
         password = self.keys.nats[access.PROVISIONER]
         options = connection_options(self.nats.url, access.PROVISIONER, user=access.PROVISIONER, password=password)
+        # Its own close would be reported as a lost connection at every start.
+        options["disconnected_cb"] = None
         client = await nats.connect(**options)
         try:
             await provision.provision(client.jetstream(timeout=10))
@@ -184,6 +189,12 @@ class EmbeddedSystem:
         port = next((one for one in preferred if port_is_free(one)), None) or free_port()
         remembered.write_text(json.dumps(port))
         return port
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """What ends the system; under nohup a hang-up stays ignored."""
+    hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hung_up]
 
 
 def _in_background(work: Callable[[], None]) -> Callable[[], None]:
