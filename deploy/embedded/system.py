@@ -73,7 +73,7 @@ class EmbeddedSystem:
             if late:
                 raise NotReady(f"not ready after {READY_S:g} s: {', '.join(late)}; see {self.options.logs}")
             # Here and not in run(): what a person does on reading that it runs must not fall in between.
-            self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in _stop_signals()}
+            self._handlers = {number: signal.signal(number, self._ask_to_stop) for number in stop_signals()}
         except BaseException:
             self.stop()
             raise
@@ -191,7 +191,7 @@ class EmbeddedSystem:
         return port
 
 
-def _stop_signals() -> list[signal.Signals]:
+def stop_signals() -> list[signal.Signals]:
     """What ends the system; under nohup a hang-up stays ignored."""
     hung_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGINT, signal.SIGTERM, *hung_up]
