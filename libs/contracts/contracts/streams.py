@@ -61,8 +61,8 @@ LIVE = StreamSpec(
 DLQ = StreamSpec(
     "DLQ",
     ("dlq.>",),
+    # Full it drops its oldest copies: the letters themselves are in their owner's table, and a full stream would stop the owner's relay.
     "what could not be handled, whole and with its reason",
-    discard="new",
     allow_atomic=True,
     max_bytes=256 * MIB,
 )

@@ -52,8 +52,12 @@ def test_stream_names_are_unique() -> None:
 
 def test_facts_and_requests_are_refused_rather_than_forgotten_when_a_stream_is_full() -> None:
     by_name = {spec.name: spec for spec in streams.STREAMS}
-    for name in ("EVENTS", "COMMANDS", "DLQ"):
+    for name in ("EVENTS", "COMMANDS"):
         assert (by_name[name].storage, by_name[name].discard) == ("file", "new")
+
+
+def test_full_dead_letters_do_not_stop_the_relay_that_brings_them() -> None:
+    assert (streams.DLQ.storage, streams.DLQ.discard) == ("file", "old")
 
 
 def test_streams_of_the_outbox_take_atomic_batches_and_drop_repeats_for_half_an_hour() -> None:
