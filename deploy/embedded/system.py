@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -184,11 +185,19 @@ class EmbeddedSystem:
                 raise PortTakenError("gateway", self.options.port)
             return self.options.port
         remembered = self.options.data / "gateway-port.json"
-        before = [json.loads(remembered.read_text())] if remembered.exists() else []
-        preferred = [] if self.options.port == 0 else [*before, DEFAULT_PORT]
+        preferred = [] if self.options.port == 0 else [*remembered_port(remembered), DEFAULT_PORT]
         port = next((one for one in preferred if port_is_free(one)), None) or free_port()
         remembered.write_text(json.dumps(port))
         return port
+
+
+def remembered_port(path: Path) -> list[int]:
+    """The port of the last start; none when there was no start, or when a crash left half a file."""
+    try:
+        port = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return [port] if isinstance(port, int) and 0 < port < 65536 else []
 
 
 def stop_signals() -> list[signal.Signals]:
