@@ -78,7 +78,7 @@ async def _project(started: Engines, bus: Bus, count: int, batch: int) -> float:
         await ensure(pool)
         arrived = asyncio.Event()
 
-        async def stored(position: int) -> None:
+        async def stored(position: int, _pending: int) -> None:
             if position >= count:
                 arrived.set()
 
