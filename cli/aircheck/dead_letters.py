@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from aircheck.api import Api
+from aircheck.output import console, table
 
 app = typer.Typer(help="List, replay and drop messages that could not be handled.", no_args_is_help=True)
-console = Console()
 Letter = Annotated[str, typer.Argument(metavar="ID", help="Id from `aircheck dead-letters list`.")]
 
 
 @app.command("list")
 def list_(state: Annotated[str, typer.Option(help="buried, replayed or dropped.")] = "buried") -> None:
     """Show dead letters with their reason."""
-    table = Table("Id", "Service", "Type", "Deliveries", "Reason", "Buried at")
+    rows = table("Id", "Service", "Type", "Deliveries", "Reason", "Buried at")
     for one in Api().pages("/api/dead-letters", state=state):
         reason = f"{one.get('error_type', '')}: {one.get('error', '')}"[:120]
-        table.add_row(
+        rows.add_row(
             one["id"],
             one["service"],
             str(one.get("type", "")),
@@ -29,7 +27,7 @@ def list_(state: Annotated[str, typer.Option(help="buried, replayed or dropped."
             reason,
             str(one.get("buried_at", ""))[:19],
         )
-    console.print(table)
+    console.print(rows)
 
 
 @app.command()

@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from aircheck.api import Api
+from aircheck.output import console, table
 
 app = typer.Typer(help="List, show and follow events.", no_args_is_help=True)
-console = Console()
 
 
 @app.command("list")
@@ -27,14 +25,14 @@ def list_(
 ) -> None:
     """Show stored events, oldest first."""
     items = Api().pages("/api/events", stream=stream, service=service, type=type, after=after, order="asc")
-    table = Table("Position", "Time", "Type", "Subject", "Version")
+    rows = table("Position", "Time", "Type", "Subject", "Version")
     for _, event in zip(range(limit), items, strict=False):
         if as_json:
             typer.echo(json.dumps(event))
         else:
-            table.add_row(*_row(event))
+            rows.add_row(*_row(event))
     if not as_json:
-        console.print(table)
+        console.print(rows)
 
 
 @app.command()

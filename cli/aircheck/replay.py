@@ -16,13 +16,12 @@ from contracts.message import Event
 from contracts.registry import UnknownMessage, load_vocabulary
 from contracts.system import SERVICES
 from pydantic import BaseModel
-from rich.console import Console
 from rich.tree import Tree
 
 from aircheck.api import Api, Json
+from aircheck.output import console
 
 app = typer.Typer(help="Go back in history.", no_args_is_help=True)
-console = Console()
 
 
 @dataclass

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from aircheck.api import Api, ApiError
+from aircheck.output import console, table
 
 app = typer.Typer(help="Add, list, start and stop watched channels.", no_args_is_help=True)
-console = Console()
 Which = Annotated[str, typer.Argument(metavar="URL|ID", help="The channel's address or the streamer's id.")]
 
 
@@ -30,11 +28,11 @@ def add(
 @app.command("list")
 def list_() -> None:
     """Show all streamers and what they are doing."""
-    table = Table("Name", "State", "Platform", "Title", "Address", "Id")
+    rows = table("Name", "State", "Platform", "Title", "Address", "Id")
     for one in Api().pages("/api/streamers"):
         channel = one.get("channel") or {}
-        table.add_row(one["name"], one["state"], one["platform"], channel.get("title") or "", one["url"], one["id"])
-    console.print(table)
+        rows.add_row(one["name"], one["state"], one["platform"], channel.get("title") or "", one["url"], one["id"])
+    console.print(rows)
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +18,7 @@ from deploy.embedded.options import BadOption, Options, from_environment
 if TYPE_CHECKING:
     from deploy.embedded.system import EmbeddedSystem
 
-console = Console()
+console = Console(log_path=False)
 
 
 def up(
@@ -71,9 +73,15 @@ def _welcome(system: EmbeddedSystem, seconds: float) -> Panel:
     if system.first_password:
         table.add_row("First login", f"admin / {system.first_password}")
     table.add_row("Recordings", str(system.options.recordings))
-    table.add_row("Data, logs", f"{system.options.data}, {system.options.logs}")
-    table.add_row("Next", "aircheck streamers add URL")
+    table.add_row("Data", str(system.options.data))
+    table.add_row("Logs", str(system.options.logs))
+    table.add_row("Next", f"{_command()} streamers add URL")
     return Panel(table, title=f"Aircheck is running ({seconds:.1f} s)", subtitle="Ctrl-C stops it", expand=False)
+
+
+def _command() -> str:
+    installed = Path(sys.prefix) / "bin" / "aircheck"
+    return os.path.relpath(installed) if installed.is_relative_to(Path.cwd()) else "aircheck"
 
 
 def new_key() -> None:

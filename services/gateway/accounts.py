@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import string
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class TokenPair:
     expires_in: int
 
 
+_FIRST = string.ascii_letters + string.digits
+"""Letters of a first password: nothing that a shell or an option parser would take for something else."""
+
+
 class Accounts:
     """Users, keys and logins. ``unit(metadata)`` opens a unit of work, ``committed()`` wakes the relay."""
 
@@ -74,7 +79,7 @@ class Accounts:
         self._password_file = password_file
         if await self.pool.fetchval(QUERIES["any_admin"]):
             return
-        chosen = password or secrets.token_urlsafe(18)
+        chosen = password or "".join(secrets.choice(_FIRST) for _ in range(20))
         domain.check_password(chosen)
         encoded = await self.passwords.hash(chosen)
         async with self._transaction(new_metadata(actor="system")) as work:

@@ -91,7 +91,8 @@ def connection_options(
         log.warning("bus.error", error=repr(error))
 
     async def on_disconnect() -> None:
-        log.warning("bus.disconnected")
+        # Also on every orderly end; an outage shows in the errors of the attempts to reconnect.
+        log.info("bus.disconnected")
 
     async def on_reconnect() -> None:
         log.info("bus.reconnected")

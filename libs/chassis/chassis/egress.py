@@ -347,5 +347,6 @@ def _category(address: IPAddress, table: Mapping[str, Iterable[IPNetwork]]) -> s
 def _refused(host: str, category: str, address: str | None = None) -> RefusedAddress:
     where = f"{host} ({address})" if address not in (None, host) else host
     return RefusedAddress(
-        f"{where} is a {category} address; if you trust it, allow private addresses or name its network in the settings"
+        f"{where} is a {category} address; if you trust it, allow private addresses "
+        "(AIRCHECK_ALLOW_PRIVATE_SOURCES, for one service <SERVICE>_ALLOW_PRIVATE_SOURCES)"
     )
