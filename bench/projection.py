@@ -87,7 +87,7 @@ async def _project(started: Engines, bus: Bus, count: int, batch: int) -> float:
         with settled_heap():
             begun = time.perf_counter()
             await projector.start()
-            async with asyncio.timeout(600):
+            async with asyncio.timeout(120):
                 await arrived.wait()
             seconds = time.perf_counter() - begun
         await projector.stop()
