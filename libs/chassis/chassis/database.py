@@ -94,6 +94,30 @@ def _encode(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
+async def _as_it_is(_: Any) -> None:
+    # The driver itself undoes an open transaction. Its default would also ask the server to reset the session each time, one query in nine of
+    # a small command, though nothing here changes a session but who says so with end_session.
+    return
+
+
+async def end_session(connection: Any, *, timeout_s: float = 5.0) -> None:
+    """Before a pooled connection is given back whose session was changed (session locks, settings): undo that, or close the connection.
+
+    A lock that stayed with a connection in the pool would be held until the connection is closed.
+    """
+    try:
+        if connection.is_closed():
+            return
+    except asyncpg.InterfaceError:
+        # The pool has taken it back by itself, as it does with a connection that is lost.
+        return
+    try:
+        await connection.reset(timeout=timeout_s)
+    except BaseException:
+        connection.terminate()
+        raise
+
+
 async def open_pool(dsn: str, *, name: str, min_size: int = 1, max_size: int = 6, wait_s: float = 30.0) -> Pool:
     """Open a pool and wait up to ``wait_s`` seconds for the server to answer; raises the last error after that.
 
@@ -114,6 +138,7 @@ async def open_pool(dsn: str, *, name: str, min_size: int = 1, max_size: int = 6
                 # A backend costs the server about 4 MB: give back what a burst has opened.
                 max_inactive_connection_lifetime=20.0,
                 init=_prepare,
+                reset=_as_it_is,
                 server_settings={
                     "application_name": name,
                     "idle_in_transaction_session_timeout": "60000",

@@ -37,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Runs the handlers of one service. ``committed`` is called after each commit (wakes the relay and the runners)."""
+    """Runs the handlers of one service. ``committed`` is called after each commit that left something to send or to run, ``handled`` after others."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Dispatcher:
         resources: Resources,
         *,
         committed: Callable[[], None] = lambda: None,
+        handled: Callable[[], None] = lambda: None,
         announce: Callable[[Signal], Awaitable[None]] | None = None,
         policy: Policy | None = None,
         direct_limit: int = 32,
@@ -53,7 +54,7 @@ class Dispatcher:
         self.handlers, self.pool, self.resources = handlers, pool, resources
         self.service = handlers.service
         self.policy = policy or Policy()
-        self._committed, self._announce = committed, announce
+        self._committed, self._handled, self._announce = committed, handled, announce
         self._lanes, self._failures = Lanes(), Failures()
         self._transactions = asyncio.Semaphore(max(1, pool.get_max_size() - KEPT_FREE))
         self._direct = asyncio.Semaphore(direct_limit)
@@ -170,7 +171,7 @@ class Dispatcher:
         except BaseException:
             await work.rollback()
             raise
-        self._committed()
+        self._tell(work)
         if isinstance(message, Command) and not work.appended:
             await self._settled(envelope)
         return True
@@ -228,8 +229,14 @@ class Dispatcher:
                     except BaseException:
                         await work.rollback()
                         raise
+        self._tell(work)
+
+    def _tell(self, work: Work) -> None:
+        # The relay and the runners ask the database when they are woken: only for what is there.
         if work.appended or work.sent:
             self._committed()
+        else:
+            self._handled()
 
     def _find(self, message: Message) -> Handler:
         handler = self.handlers.find(type(message))

@@ -21,7 +21,7 @@ from nats.errors import Error as NatsError
 
 from chassis import telemetry, wire
 from chassis.bus import Bus
-from chassis.database import UNREACHABLE, Pool
+from chassis.database import UNREACHABLE, Pool, end_session
 from chassis.eventlog import QUERIES
 from chassis.ids import new_id
 from chassis.waiting import wait_for_event
@@ -146,16 +146,15 @@ class Relay:
         async with self.pool.acquire() as connection:
             if not await connection.fetchval(QUERIES["outbox_waiting"]):
                 return
-            # Held only while draining: whoever commits next waits here and drains what the holder no longer saw.
-            await connection.execute(
-                "select pg_advisory_lock($1, hashtext(current_schema()))", _LOCK, timeout=_LOCK_WAIT_S
-            )
             try:
+                # Held only while draining: whoever commits next waits here and drains what the holder no longer saw.
+                await connection.execute(
+                    "select pg_advisory_lock($1, hashtext(current_schema()))", _LOCK, timeout=_LOCK_WAIT_S
+                )
                 while await self._send_some(connection):
                     pass
             finally:
-                if not connection.is_closed():
-                    await connection.execute("select pg_advisory_unlock($1, hashtext(current_schema()))", _LOCK)
+                await end_session(connection)
 
     async def _send_some(self, connection: Any) -> bool:
         rows = await connection.fetch(QUERIES["outbox_batch"], self.batch)

@@ -118,6 +118,9 @@ class Service:
         self.relay.wake()
         for runner in self._runners:
             runner.wake()
+        self._handled()
+
+    def _handled(self) -> None:
         for wake in self._wakes:
             wake()
 
@@ -201,6 +204,7 @@ class Service:
             self.pool,
             self.resources,
             committed=self.committed,
+            handled=self._handled,
             announce=self.bus.signal,
             policy=Policy(base_s=settings.retry_base_s, max_deliveries=settings.max_deliveries),
             direct_limit=self._direct_limit,

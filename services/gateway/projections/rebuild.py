@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from chassis.database import Connection, Pool
+from chassis.database import Connection, Pool, end_session
 
 from services.gateway import metrics
 from services.gateway.projections import MODELS
@@ -69,13 +69,12 @@ async def rebuild(pool: Pool, name: str, models: Sequence[ReadModel] = MODELS) -
     if model is None:
         raise UnknownProjection(name)
     async with pool.acquire() as connection:
-        if not await connection.fetchval(QUERIES["lock_rebuild"], name):
-            raise RebuildRunning(name)
         try:
+            if not await connection.fetchval(QUERIES["lock_rebuild"], name):
+                raise RebuildRunning(name)
             built = await _build(connection, model)
         finally:
-            if not connection.is_closed():
-                await connection.execute(QUERIES["unlock_rebuild"], name)
+            await end_session(connection)
     metrics.FAILED.labels(name).set(0)
     log.info("projection.rebuilt", name=name, version=model.version, position=built.position, events=built.events)
     return built

@@ -98,6 +98,3 @@ on conflict (name) do update set version = excluded.version, position = excluded
 
 -- name: lock_rebuild
 select pg_try_advisory_lock(hashtext(current_schema() || ' rebuild'), hashtext($1))
-
--- name: unlock_rebuild
-select pg_advisory_unlock(hashtext(current_schema() || ' rebuild'), hashtext($1))
