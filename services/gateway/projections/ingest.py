@@ -90,6 +90,8 @@ class Ingest:
         await connection.execute(QUERIES["projections_moved"], new[-1].position, moved)
 
     async def _apply(self, connection: Connection, model: ReadModel, ready: Sequence[StoredEvent]) -> bool:
+        if not any(isinstance(event.event, model.handles) for event in ready):
+            return True
         # A savepoint: a defect in one read model must stop neither the store nor the other read models.
         try:
             async with connection.transaction():  # type: ignore[attr-defined]
