@@ -40,7 +40,9 @@ async def change_streamer(command: ChangeStreamer, work: Work) -> None:
     events = domain.decide_change(at.state, at.version, command)
     if command.template and not await store.layer_exists(work.connection, f"template-{command.template}"):
         raise Rejected("Unknown template", status=422, detail=f"there is no template {command.template}")
-    await store.set_template(work.connection, command.streamer_id, STREAMER.fold(events, at.state).template)
+    template = STREAMER.fold(events, at.state).template
+    if template != at.state.template:
+        await store.set_template(work.connection, command.streamer_id, template)
     await _append_resolved(work, at, events)
 
 

@@ -20,9 +20,10 @@ from services.scheduler.domain import PROCESS, WATCH
 async def on_streamer_resolved(event: StreamerResolved, work: Work) -> None:
     """Watch a streamer with its new configuration, or stop watching it and end what runs."""
     at = await work.load(WATCH, event.streamer_id)
-    await work.append(at, domain.decide_watch(at.state, event))
+    events = domain.decide_watch(at.state, event)
+    await work.append(at, events)
     await store.save_watch(work.connection, event)
-    if not event.enabled:
+    if events and not event.enabled:
         await work.send(CloseSession(streamer_id=event.streamer_id, reason=EndReason.STOPPED))
 
 
