@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from contracts.message import Command, Event, Signal
 from contracts.values import Artifact, Effective, EndReason, Id, Json, Url
 
@@ -29,9 +31,18 @@ class StopRecording(Command, type="downloader.stop_recording.v1", key="recording
 
 
 class CutRecording(Command, type="downloader.cut_recording.v1", key="recording_id"):
-    """Begin a new segment at the next keyframe."""
+    """Begin a new segment at the next keyframe. ``cause`` becomes the split reason of the segment before; ``title`` names the next ones."""
 
     recording_id: Id
+    cause: Literal["command", "title", "category"] = "command"
+    title: str | None = None
+
+
+class ReconfigureRecording(Command, type="downloader.reconfigure_recording.v1", key="recording_id"):
+    """The effective configuration of a running recording changed; what concerns engine, limits and network holds from the next segment on."""
+
+    recording_id: Id
+    effective: Effective
 
 
 class RecordingRequested(Event, type="downloader.recording.requested.v1", key="recording_id"):
@@ -68,9 +79,18 @@ class StopRequested(Event, type="downloader.recording.stop_requested.v1", key="r
 
 
 class CutRequested(Event, type="downloader.recording.cut_requested.v1", key="recording_id"):
-    """Somebody asked for a new segment at the next keyframe."""
+    """Somebody asked for a new segment at the next keyframe, or what the channel shows changed."""
 
     recording_id: Id
+    cause: Literal["command", "title", "category"] = "command"
+    title: str | None = None
+
+
+class RecordingReconfigured(Event, type="downloader.recording.reconfigured.v1", key="recording_id"):
+    """A running recording got a new effective configuration; carries it whole."""
+
+    recording_id: Id
+    effective: Effective
 
 
 class SegmentOpened(Event, type="downloader.recording.segment_opened.v1", key="recording_id"):

@@ -71,7 +71,14 @@ _MAINTENANCE = tuple(
 
 SENDS: dict[str, tuple[type[Command], ...]] = {
     "config": (),
-    "scheduler": (monitor.CheckChannel, monitor.CloseSession, downloader.StartRecording, downloader.StopRecording),
+    "scheduler": (
+        monitor.CheckChannel,
+        monitor.CloseSession,
+        downloader.StartRecording,
+        downloader.StopRecording,
+        downloader.CutRecording,
+        downloader.ReconfigureRecording,
+    ),
     "monitor": (),
     "downloader": (monitor.CheckChannel,),
     "danmu": (),

@@ -69,6 +69,50 @@ class Pipelines(Strict):
     session: Annotated[tuple[Step, ...], Field(max_length=64)] = ()
 
 
+class EngineName(StrEnum):
+    """What fetches the media: our own code, or a program or library behind the same protocol."""
+
+    NATIVE = "native"
+    FFMPEG = "ffmpeg"
+    STREAMLINK = "streamlink"
+    YT_DLP = "yt-dlp"
+
+
+class Priority(StrEnum):
+    """Who goes first when there are more broadcasts than slots."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Network(Strict):
+    """How media is fetched. ``proxy`` is ``http://…``, ``socks5://…``, without a password.
+
+    ``account`` names what is kept secret elsewhere: cookies, further headers, the password of the proxy.
+    """
+
+    referer: Annotated[str, StringConstraints(max_length=2048)] = ""
+    user_agent: Annotated[str, StringConstraints(max_length=512)] = ""
+    proxy: Annotated[str, StringConstraints(max_length=512)] = ""
+    account: Id | None = None
+    ip_version: Literal["any", "4", "6"] = "any"
+    allow_invalid_certificate: bool = False
+    connect_timeout_s: Annotated[float, Field(ge=0.1, le=120)] | None = None
+    stall_s: Annotated[float, Field(ge=0.1, le=600)] | None = None
+
+
+class Selection(Strict):
+    """Which of several sources is taken. Lists are in order of preference; bitrates in bit/s, 0 = no bound; hosts are matched as substrings."""
+
+    formats: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    codecs: Annotated[tuple[str, ...], Field(max_length=16)] = ()
+    prefer_cdns: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    block_cdns: Annotated[tuple[str, ...], Field(max_length=32)] = ()
+    min_bitrate: Annotated[int, Field(ge=0)] = 0
+    max_bitrate: Annotated[int, Field(ge=0)] = 0
+
+
 class Layer(Strict):
     """One layer of the configuration. What is ``None`` is left to the layer below (streamer → template → platform → global)."""
 
@@ -83,6 +127,17 @@ class Layer(Strict):
     filters: Filters | None = None
     pipelines: Pipelines | None = None
     upload_to: Uri | None = None
+    engine: EngineName | None = None
+    engine_options: Json | None = None
+    network: Network | None = None
+    selection: Selection | None = None
+    split_on: Annotated[tuple[Literal["title", "category"], ...], Field(max_length=2)] | None = None
+    align_to_clock: bool | None = None
+    min_segment_bytes: Annotated[int, Field(ge=0, le=1 << 30)] | None = None
+    priority: Priority | None = None
+    dual_capture: bool | None = None
+    record_video: bool | None = None
+    keep_raw_chat: bool | None = None
 
 
 class Effective(Value):
@@ -104,6 +159,17 @@ class Effective(Value):
         )
     )
     upload_to: str = ""
+    engine: EngineName = EngineName.NATIVE
+    engine_options: Json = Field(default_factory=dict)
+    network: Network = Network()
+    selection: Selection = Selection()
+    split_on: tuple[Literal["title", "category"], ...] = ()
+    align_to_clock: bool = False
+    min_segment_bytes: int | None = None
+    priority: Priority = Priority.NORMAL
+    dual_capture: bool = False
+    record_video: bool = True
+    keep_raw_chat: bool = False
 
 
 class Chat(Value):
@@ -114,10 +180,13 @@ class Chat(Value):
 
 
 class Source(Value):
-    """One way to fetch a live stream. ``priority``: lower is better; ``bitrate``: bit/s or 0 when unknown."""
+    """One way to fetch a live stream; protocol ``page`` is a web page that an engine resolves itself.
+
+    ``priority``: lower is better; ``bitrate``: bit/s or 0 when unknown.
+    """
 
     url: Url
-    protocol: Literal["flv", "hls"]
+    protocol: Literal["flv", "hls", "rtmp", "srt", "page"]
     container: Literal["flv", "ts", "fmp4", "unknown"] = "unknown"
     codec: str = ""
     quality: str = ""
