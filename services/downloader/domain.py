@@ -12,7 +12,9 @@ from contracts.downloader import (
     CutRequested,
     GapClosed,
     GapOpened,
+    ReconfigureRecording,
     RecordingEnded,
+    RecordingReconfigured,
     RecordingRequested,
     RecordingStarted,
     SegmentCompleted,
@@ -65,8 +67,8 @@ class Recording:
 def evolve(state: Recording, event: Event) -> Recording:
     """The recording after an event."""
     match event:
-        case RecordingRequested():
-            return replace(state, request=event, next_index=event.first_index)
+        case RecordingRequested() | RecordingReconfigured():
+            return _asked(state, event)
         case RecordingStarted():
             return replace(state, worker=event.worker, epoch=event.epoch)
         case StopRequested():
@@ -85,6 +87,14 @@ def evolve(state: Recording, event: Event) -> Recording:
         case RecordingEnded():
             return replace(state, ended=True, gap=None)
     return state
+
+
+def _asked(state: Recording, event: RecordingRequested | RecordingReconfigured) -> Recording:
+    if isinstance(event, RecordingRequested):
+        return replace(state, request=event, next_index=event.first_index)
+    if state.request is None:
+        return state
+    return replace(state, request=state.request.model_copy(update={"effective": event.effective}))
 
 
 def _settled(state: Recording, event: SegmentCompleted | SegmentDiscarded) -> Recording:
@@ -137,6 +147,13 @@ def decide_cut(state: Recording, command: CutRecording) -> list[Event]:
     if state.ended or state.stop is not None or state.epoch == 0:
         raise Rejected("Recording does not run", detail="only a running recording can be cut")
     return [CutRequested(recording_id=command.recording_id)]
+
+
+def decide_reconfigure(state: Recording, command: ReconfigureRecording) -> list[Event]:
+    """Give a recording that has not ended another configuration; one that changes nothing, or comes too late, is no news."""
+    if state.request is None or state.ended or state.request.effective == command.effective:
+        return []
+    return [RecordingReconfigured(recording_id=command.recording_id, effective=command.effective)]
 
 
 def decide_facts(state: Recording, facts: Sequence[Event]) -> list[Event]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from chassis.handlers import Handlers
 from chassis.work import Work
-from contracts.downloader import CutRecording, StartRecording, StopRecording
+from contracts.downloader import CutRecording, ReconfigureRecording, StartRecording, StopRecording
 from contracts.message import Event
 
 from services.downloader import domain, store
@@ -43,10 +43,17 @@ async def cut_recording(command: CutRecording, work: Work) -> None:
     await store.follow(work.connection, events)
 
 
+async def reconfigure_recording(command: ReconfigureRecording, work: Work) -> None:
+    """Keep the new configuration of a recording for whoever records it."""
+    at = await work.load(RECORDING, command.recording_id)
+    await work.append(at, domain.decide_reconfigure(at.state, command))
+
+
 def handlers() -> Handlers:
     """The registry of this service."""
     registry = Handlers("downloader")
     registry.command(StartRecording)(start_recording)
     registry.command(StopRecording)(stop_recording)
     registry.command(CutRecording)(cut_recording)
+    registry.command(ReconfigureRecording)(reconfigure_recording)
     return registry

@@ -7,6 +7,7 @@ from contracts.downloader import (
     CutRequested,
     GapClosed,
     GapOpened,
+    ReconfigureRecording,
     RecordingEnded,
     RecordingRequested,
     RecordingStarted,
@@ -26,6 +27,7 @@ from services.downloader.domain import (
     Recording,
     decide_cut,
     decide_facts,
+    decide_reconfigure,
     decide_start,
     decide_stop,
     ending,
@@ -111,6 +113,15 @@ def test_a_running_recording_is_only_asked_to_stop():
 def test_a_stop_after_the_end_changes_nothing():
     state = after(started(), state=requested())
     assert decide_stop(after(ending(state, EndReason.FAILED, ""), state=state), STOP) == []
+
+
+def test_a_new_configuration_is_kept_once_and_not_after_the_end():
+    command = ReconfigureRecording(recording_id="r", effective=Effective(segment_seconds=60))
+    state = after(*decide_reconfigure(requested(), command), state=requested())
+    assert state.request.effective.segment_seconds == 60
+    assert decide_reconfigure(state, command) == []
+    assert decide_reconfigure(after(ending(requested(), EndReason.STOPPED, ""), state=requested()), command) == []
+    assert decide_reconfigure(Recording(), command) == []
 
 
 def test_only_a_running_recording_is_cut():
