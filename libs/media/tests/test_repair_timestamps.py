@@ -129,7 +129,7 @@ def test_a_known_difference_of_clocks_makes_a_reconnect_invisible():
     harness = Harness()
     harness(videos(1000, 1040, 1080))
     assert harness(videos(91_120, 91_160), reconnected=True, source_shift=90_000) == [120, 160]
-    assert harness.repairs == []
+    assert harness.repairs == [(RepairKind.REALIGNED, 90_000)]
     assert harness.operator.gap_ms == 0
 
 
@@ -147,6 +147,45 @@ def test_after_a_restart_of_the_clock_the_gap_is_what_was_measured():
     harness.operator.offline_ms = 7_000
     assert harness(videos(0, 40), reconnected=True) == [80, 120]
     assert harness.repairs == [(RepairKind.GAP, 7_000)]
+
+
+def test_a_clock_that_restarted_ahead_of_the_old_one_is_no_gap_of_hours():
+    # Given a break that was measured to be short
+    harness = Harness()
+    harness(videos(1000, 1040))
+    harness.operator.offline_ms = 3_000
+    # When the new connection's clock is hours ahead
+    harness(videos(9_000_000, 9_000_040), reconnected=True)
+    # Then what is missing is what the break took
+    assert harness.repairs == [(RepairKind.GAP, 3_000)]
+    assert harness.operator.gap_ms == 3_000
+
+
+@pytest.mark.parametrize(
+    ("step", "arrives_after", "lost"),
+    [
+        (10_000, 10.1, 10_000),  # the encoder stood still as long as its clock went on
+        (10_000, 0.1, 0),  # only the clock moved
+        (86_400_000, 6.1, 6_000),  # the clock moved and the stream stood still as well
+        (-3_000, 0.1, 0),
+        (-3_000, 6.1, 6_000),
+    ],
+)
+def test_what_a_jump_lost_is_told_by_when_media_arrived(step, arrives_after, lost):
+    harness = Harness()
+    harness(videos(500_000, 500_040, 500_080), received_at=50.0, completed_at=50.1)
+    times = videos(500_120 + step, 500_160 + step, 500_200 + step)
+    harness(times, received_at=50.1 + arrives_after - 0.05, completed_at=50.1 + arrives_after + 0.02)
+    (jump,) = harness.log
+    assert jump.amount == step
+    assert abs(jump.lost_ms - lost) <= 100
+
+
+def test_without_arrival_times_the_clock_is_believed():
+    harness = Harness()
+    harness(videos(0, 40))
+    harness(videos(10_080, 10_120))
+    assert [repair.lost_ms for repair in harness.log] == [10_000]
 
 
 def test_strange_frame_steps_are_replaced_at_a_jump_by_usual_ones():

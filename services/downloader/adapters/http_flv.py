@@ -6,10 +6,10 @@ import time
 from datetime import UTC, datetime
 
 import aiohttp
-from contracts.values import Json, Source
+from contracts.values import Source
 from media.flv import recorder as flv
 from media.flv.errors import FlvError
-from media.repair.model import RepairKind
+from media.repair.records import to_records
 
 from services.downloader.adapters.engine import (
     DiskFailed,
@@ -26,9 +26,6 @@ MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
 WRITE_BYTES = 64 << 10
 """What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
-_SUMMED = frozenset(
-    {RepairKind.FILLER, RepairKind.HEADER_REPEATED, RepairKind.SCRIPT, RepairKind.INTERLEAVE, RepairKind.JUNK}
-)
 MAX_REPAIRS = 500
 """Repairs told in one event: it must stay far below what the bus takes."""
 
@@ -167,37 +164,9 @@ class FlvEngine:
                 bytes=event.bytes,
                 duration_ms=event.duration_ms,
                 reason="end" if event.reason is flv.SplitReason.END_OF_STREAM else event.reason.value,
-                repairs=_repairs(event),
+                repairs=to_records(event.repairs, MAX_REPAIRS),
             )
         )
-
-
-def _repairs(event: flv.SegmentCompleted) -> tuple[Json, ...]:
-    """Repairs as events tell them: each one that moves media, and one sum for each kind that does not."""
-    sums: dict[RepairKind, Json] = {}
-    told: list[Json] = []
-    for repair in event.repairs:
-        if repair.kind in _SUMMED:
-            entry = sums.setdefault(
-                repair.kind, {"kind": repair.kind.value, "at_ms": repair.output_timestamp, "amount": 0, "count": 0}
-            )
-            entry["amount"] += repair.amount
-            entry["count"] += 1
-        else:
-            told.append(
-                {
-                    "kind": repair.kind.value,
-                    "at_ms": repair.output_timestamp,
-                    "source_ms": repair.input_timestamp,
-                    "amount": repair.amount,
-                    "detail": repair.detail[:200],
-                }
-            )
-    omitted = len(told[MAX_REPAIRS:]) + event.repairs_omitted
-    told = [*told[:MAX_REPAIRS], *sums.values()]
-    if omitted:
-        told.append({"kind": "omitted", "at_ms": event.start_ms, "amount": omitted})
-    return tuple(told)
 
 
 def _reason(error: OSError) -> str:

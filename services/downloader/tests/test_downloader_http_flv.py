@@ -1,25 +1,45 @@
-from media.flv.recorder import SegmentCompleted, SplitReason
-from media.repair.model import Repair, RepairKind
+"""What the FLV engine tells of a finished file."""
 
-from services.downloader.adapters.http_flv import MAX_REPAIRS, _repairs
+from datetime import UTC, datetime
+
+from media.flv import recorder as flv
+from media.repair import Repair, RepairKind
+
+from services.downloader.adapters.engine import Gaps, SegmentCompleted, StartPoint, Take
+from services.downloader.adapters.http_flv import MAX_REPAIRS, FlvEngine
 
 
-def completed(*repairs, omitted=0):
-    return SegmentCompleted(0, 100, 1, 1, 1, SplitReason.CUT, "", repairs, omitted)
+def told(*repairs: Repair) -> tuple[dict, ...]:
+    """The repairs of the event that a finished file with these repairs becomes."""
+    events: list[object] = []
+    start = StartPoint(0, 0, datetime(2026, 1, 1, tzinfo=UTC))
+    take = Take(lambda index, extension: None, start, Gaps(events.append), events.append)
+    engine = FlvEngine(None, take, stall_s=30)
+    engine._tell([flv.SegmentCompleted(0, 100, 1, 1, 1, flv.SplitReason.CUT, "", repairs)])
+    (completed,) = [event for event in events if isinstance(event, SegmentCompleted)]
+    return completed.repairs
 
 
-def test_repairs_that_move_media_are_told_each_and_the_others_as_a_sum():
-    gap = Repair(RepairKind.GAP, 7, 2000, 500, "x" * 300)
+def test_what_moves_media_is_told_each_with_the_time_it_lost_and_filler_as_a_sum():
+    gap = Repair(RepairKind.GAP, 7, 2000, 500, "x" * 300, lost_ms=400)
     fillers = [Repair(RepairKind.FILLER, None, 1000 + n, 10) for n in range(100)]
-    told = _repairs(completed(*fillers[:50], gap, *fillers[50:]))
-    assert told == (
-        {"kind": "gap", "at_ms": 2000, "source_ms": 7, "amount": 500, "detail": "x" * 200},
-        {"kind": "filler", "at_ms": 1000, "amount": 1000, "count": 100},
+    assert told(*fillers[:50], gap, *fillers[50:]) == (
+        {"kind": "gap", "at_ms": 2000, "source_ms": 7, "amount": 500, "lost_ms": 400, "count": 1, "detail": "x" * 200},
+        {
+            "kind": "filler",
+            "at_ms": 1000,
+            "source_ms": None,
+            "amount": 1000,
+            "lost_ms": 0,
+            "count": 100,
+            "detail": "",
+        },
     )
 
 
-def test_an_event_never_carries_more_than_the_bus_takes():
-    jumps = [Repair(RepairKind.TIMESTAMP_JUMP, n, n, 1) for n in range(MAX_REPAIRS + 5)]
-    told = _repairs(completed(*jumps, omitted=3))
-    assert len(told) == MAX_REPAIRS + 1
-    assert told[-1] == {"kind": "omitted", "at_ms": 100, "amount": 8}
+def test_an_event_never_carries_more_than_the_bus_takes_and_loses_no_time():
+    jumps = [Repair(RepairKind.TIMESTAMP_JUMP, n, n, 1, lost_ms=2) for n in range(MAX_REPAIRS + 5)]
+    repairs = told(*jumps, *[Repair(RepairKind.JUNK, None, 0, 1)] * 7)
+    assert len(repairs) <= MAX_REPAIRS + 1
+    assert sum(repair["lost_ms"] for repair in repairs) == 2 * (MAX_REPAIRS + 5)
+    assert sum(repair["count"] for repair in repairs) == MAX_REPAIRS + 5 + 7

@@ -14,7 +14,8 @@ from media.flv.tag import VIDEO, Tag
 from media.flv.writer import DEFAULT_BUFFER
 from media.repair.chain import EndMarker, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
 from media.repair.limit import FileState, Limiter, Limits, SplitReason
-from media.repair.model import Repair, RepairKind, RepairLog, RepairOptions
+from media.repair.log import RepairLog
+from media.repair.model import Repair, RepairKind, RepairOptions
 from media.repair.timeline import Timeline
 
 _SMALLEST_ROOM: Final = 64
@@ -31,7 +32,11 @@ class SegmentOpened:
 
 @dataclass(frozen=True, slots=True)
 class SegmentCompleted:
-    """A file is final and closed; `keyframes` counts them, `detail` explains a codec change, `repairs` were made while it was open."""
+    """A file is final and closed; `keyframes` counts them, `detail` explains a codec change, `repairs` are those of its media.
+
+    `source_ms`: the source's timestamp of its first media, as it was sent; with it and `repairs`, `media.repair.alignment` places
+    anything that was timed by the source or by a stopwatch.
+    """
 
     index: int
     start_ms: int
@@ -40,8 +45,8 @@ class SegmentCompleted:
     keyframes: int
     reason: SplitReason
     detail: str
-    repairs: tuple[Repair, ...]
-    repairs_omitted: int
+    repairs: tuple[Repair, ...] = ()
+    source_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +212,8 @@ class FlvRecorder:
                 return
             at = found[0] + fresh
             file.write(tags[:at])
-            self._close(found[1])
             tags = tags[at:]
+            self._close(found[1], next_start=tags[0].timestamp)
             self._open(tags)
 
     def _has_video(self, file: SegmentFile) -> bool:
@@ -250,7 +255,7 @@ class FlvRecorder:
             room = min(room, self._limits.max_bytes // (_INDEX_SHARE * ENTRY_SIZE))
         return max(_SMALLEST_ROOM, room)
 
-    def _close(self, reason: SplitReason, detail: str = "") -> None:
+    def _close(self, reason: SplitReason, detail: str = "", next_start: int | None = None) -> None:
         file, self._file = self._file, None
         if file is None:
             return
@@ -262,7 +267,6 @@ class FlvRecorder:
         self._completed_ms += file.duration_ms
         if reason is SplitReason.CUT:
             self._limiter.cut_requested = False
-        repairs, omitted = self._log.drain()
         self._events.append(
             SegmentCompleted(
                 index=self._next_index - 1,
@@ -272,8 +276,8 @@ class FlvRecorder:
                 keyframes=file.keyframes,
                 reason=reason,
                 detail=detail,
-                repairs=repairs,
-                repairs_omitted=omitted,
+                repairs=self._log.drain(next_start),
+                source_ms=self.timeline.source_at(file.start_ms),
             )
         )
 

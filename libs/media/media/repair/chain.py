@@ -13,7 +13,8 @@ from media.repair.filler import FillerFilter
 from media.repair.grouping import Grouper
 from media.repair.headers import HeaderSet, HeaderTracker
 from media.repair.interleave import Interleaver
-from media.repair.model import Group, RepairKind, RepairLog, RepairOptions
+from media.repair.log import RepairLog
+from media.repair.model import Group, RepairKind, RepairOptions
 from media.repair.replay import ReplayFilter
 from media.repair.timeline import Timeline
 from media.repair.timestamps import TimestampRepair

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from media.flv.tag import KEYFRAME, Item
-from media.repair.model import RepairKind, RepairLog
+from media.repair.log import RepairLog
+from media.repair.model import RepairKind
 
 
 class Defragment:

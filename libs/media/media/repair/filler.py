@@ -6,7 +6,8 @@ import struct
 from typing import Final
 
 from media.flv.tag import VIDEO, Codec, Tag
-from media.repair.model import RepairKind, RepairLog
+from media.repair.log import RepairLog
+from media.repair.model import RepairKind
 
 _AVC_FILLER: Final = 12
 _HEVC_FILLER: Final = 38

@@ -50,6 +50,7 @@ class Grouper:
             if not group.tags:
                 group.received_at = received_at
                 group.reconnected, self._reconnected = self._reconnected, False
+            group.completed_at = received_at
             stop = self._fill(tags, start, end)
             if stop < end or self._full:
                 self._close(groups)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from media.flv.codec_config import CodecConfig, read_config
 from media.flv.tag import VIDEO, Tag
-from media.repair.model import RepairKind, RepairLog
+from media.repair.log import RepairLog
+from media.repair.model import RepairKind
 
 Channel = tuple[int, int]
 

@@ -6,7 +6,8 @@ from bisect import bisect_right
 from operator import attrgetter
 
 from media.flv.tag import AUDIO, VIDEO, Tag
-from media.repair.model import RepairKind, RepairLog
+from media.repair.log import RepairLog
+from media.repair.model import RepairKind
 
 _timestamp = attrgetter("timestamp")
 

@@ -1,15 +1,12 @@
-"""What the operators of the chain share: a repair as data, the log that collects them, and the options."""
+"""What the operators of the chain share: a repair as data, a group of tags, and the options."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Literal
 
 from media.flv.tag import Tag
-
-MAX_LOGGED: Final = 2000
 
 
 class RepairKind(StrEnum):
@@ -25,6 +22,7 @@ class RepairKind(StrEnum):
     OVERLAP = "overlap"  # the part of a group that was already written was dropped; amount = tags
     GAP = "gap"  # media was lost between two connections; amount = ms, 0 when unknown
     TIMESTAMP_JUMP = "timestamp_jump"  # the source clock jumped; amount = ms of the jump
+    REALIGNED = "realigned"  # the clock of a new connection differs, which media that both carried proves; amount = ms
     TIMESTAMP_REBOUND = "timestamp_rebound"  # a small step backwards was held; amount = ms (negative)
     INTERLEAVE = "interleave"  # a channel came too late to be sorted in and was moved up; amount = ms
     FILLER = "filler"  # filler NAL units were removed; amount = bytes
@@ -34,13 +32,23 @@ class RepairKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One repair: timestamps in ms, the input's as the source sent it, the output's on the recording's timeline."""
+    """One repair, or the sum of `count` like ones: times in ms, the input's as the source sent it, the output's on the recording's timeline.
+
+    `lost_ms`: real time that the file does not have here: a stopwatch that was right before runs ahead of the file by this much from
+    here on. See `media.repair.alignment` for what it is good for.
+    """
 
     kind: RepairKind
     input_timestamp: int | None
     output_timestamp: int
     amount: int = 0
     detail: str = ""
+    lost_ms: int = 0
+    count: int = 1
+
+
+MOVES = frozenset({RepairKind.GAP, RepairKind.TIMESTAMP_JUMP, RepairKind.REALIGNED})
+"""The repairs behind which the source's clock and the timeline differ by another amount than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,47 +76,18 @@ class RepairOptions:
             raise ValueError("jump_ms must be at least 100, the others not negative")
 
 
-class RepairLog:
-    """Collects repairs until the file they belong to is complete; keeps the first MAX_LOGGED and counts the rest.
-
-    `position` is the end of the recording's timeline: the place of repairs whose operator knows no output time.
-    """
-
-    def __init__(self) -> None:
-        self.position = 0
-        self._repairs: list[Repair] = []
-        self._omitted = 0
-
-    def add(
-        self, kind: RepairKind, source: int | None, *, amount: int = 0, detail: str = "", output: int | None = None
-    ) -> None:
-        """Record one repair."""
-        if len(self._repairs) >= MAX_LOGGED:
-            self._omitted += 1
-            return
-        at = self.position if output is None else output
-        self._repairs.append(Repair(kind, source, at, amount, detail))
-
-    def drain(self) -> tuple[tuple[Repair, ...], int]:
-        """Return and forget the repairs since the last call, and how many were left out."""
-        drained = tuple(self._repairs), self._omitted
-        self._repairs, self._omitted = [], 0
-        return drained
-
-    def __iter__(self) -> Iterator[Repair]:
-        return iter(self._repairs)
-
-
 @dataclass(slots=True)
 class Group:
     """A run of media tags: one GOP, or a stretch of it where keyframes are rare or absent.
 
-    `source_shift`: how far the source clock of this group lies ahead of the clock so far, known from content that both carry.
-    `reconnected`: the first group of a new source connection.
+    `received_at`, `completed_at`: when its first and its last tag arrived (wall clock, seconds). `source_shift`: how far the source
+    clock of this group lies ahead of the clock so far, known from content that both carry. `reconnected`: the first group of a new
+    source connection.
     """
 
     tags: list[Tag]
     received_at: float | None = None
+    completed_at: float | None = None
     reconnected: bool = False
     source_shift: int | None = None
 

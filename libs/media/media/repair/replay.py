@@ -7,7 +7,8 @@ from collections import deque
 from dataclasses import dataclass
 
 from media.flv.tag import KEYFRAME, VIDEO, Tag
-from media.repair.model import Group, RepairKind, RepairLog, RepairOptions, wrapped
+from media.repair.log import RepairLog
+from media.repair.model import Group, RepairKind, RepairOptions, wrapped
 
 _SAMPLE = 64
 _ANCHOR_TAGS = 3

@@ -76,3 +76,10 @@ class Timeline:
             if self._connections[index] == connection and self._sources[index] <= source_ms:
                 return self._outputs[index] + source_ms - self._sources[index]
         return None
+
+    def source_at(self, output_ms: int) -> int | None:
+        """The source's timestamp of media at an output time (unsigned 32 bit); None before anything was recorded."""
+        index = bisect_right(self._outputs, output_ms) - 1
+        if index < 0:
+            return None
+        return (self._sources[index] + output_ms - self._outputs[index]) & 0xFFFFFFFF

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from media.flv.tag import AUDIO, VIDEO, Tag
-from media.repair.model import Group, RepairKind, RepairLog, RepairOptions, wrapped
+from media.repair.log import RepairLog
+from media.repair.model import Group, RepairKind, RepairOptions, wrapped
 from media.repair.timeline import Timeline
 
 # Steps that stand in for the unknown one at a jump, and the range in which a seen step is believed (30 fps; 1024 samples at 44.1/48 kHz).
@@ -14,6 +15,20 @@ _VIDEO_STEP: Final = 33
 _AUDIO_STEP: Final = 22
 _VIDEO_STEPS: Final = range(15, 51)
 _AUDIO_STEPS: Final = range(20, 25)
+# A stream arrives up to a cache's length late or early: what the clock says and what a stopwatch says about a break differ by this.
+_BREAK_SLACK_MS: Final = 10_000
+_STALL_SLACK_MS: Final = 2_000
+_STALL_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Jump:
+    """The source clock left its pace: `amount` = ms that it is ahead of where the media was put."""
+
+    source: int
+    output: int
+    amount: int
+    after_break: bool
 
 
 @dataclass(slots=True)
@@ -43,6 +58,8 @@ class TimestampRepair:
         self._shift = 0
         self._connection = 0
         self._after_break = False
+        self._jumps: list[_Jump] = []
+        self._arrived_at: float | None = None
         self.gap_ms: int | None = 0  # the media time lost at the last reconnect; None = not to be told
         self.offline_ms: int | None = None  # the wall-clock length of the break, if somebody measured it
 
@@ -57,15 +74,27 @@ class TimestampRepair:
             self.gap_ms = 0
         if group.source_shift:
             self._realign(group.source_shift)
-        first_source = tags[0].timestamp
+        first_source, before = tags[0].timestamp, self._end
         self._rewrite(tags)
         self._after_break = False
         self._learn_steps(tags)
         self._log.position = self._end
         self._timeline.add_source(self._connection, first_source, tags[0].timestamp)
+        if group.source_shift:
+            self._log.add(RepairKind.REALIGNED, first_source, amount=group.source_shift, output=tags[0].timestamp)
+        excess = self._excess(group, self._end - before)
+        if self._jumps:
+            self._report_jumps(excess)
         if group.received_at is not None:
             self._timeline.add_wall(group.received_at, tags[0].timestamp)
         return group
+
+    def _excess(self, group: Group, media_ms: int) -> int | None:
+        """Real time since the last group that brought no media, in ms; None when nobody measures arrival."""
+        last, self._arrived_at = self._arrived_at, group.completed_at
+        if last is None or group.completed_at is None:
+            return None if group.completed_at is None else 0
+        return round(1000 * (group.completed_at - last)) - media_ms
 
     def _begin(self, tags: list[Tag]) -> None:
         """The earliest of the first tags becomes the start, so that nothing lies before it."""
@@ -110,7 +139,8 @@ class TimestampRepair:
         self._shift += target - shared
         channel.seen_shift = self._shift
         channel.offset = target - source
-        self._report_jump(own, target, source)
+        self._jumps.append(_Jump(source, target, own - target, self._after_break))
+        self._after_break = False
         return target
 
     def _fits(self, output: int, channel: _Channel) -> bool:
@@ -130,15 +160,27 @@ class TimestampRepair:
         ends = [known.last + known.step for known in self._channels.values() if known.last is not None]
         return max(ends, default=self._end)
 
-    def _report_jump(self, own: int, target: int, source: int) -> None:
-        amount = own - target
-        if not self._after_break:
-            self._log.add(RepairKind.TIMESTAMP_JUMP, source, amount=amount, output=target)
-            return
-        self._after_break = False
-        self.gap_ms = amount if amount > 0 else self.offline_ms
-        detail = "" if amount > 0 else "the source clock restarted"
-        self._log.add(RepairKind.GAP, source, amount=self.gap_ms or 0, detail=detail, output=target)
+    def _report_jumps(self, excess: int | None) -> None:
+        jumps, self._jumps = self._jumps, []
+        for jump in jumps:
+            lost = self._gap(jump.amount, excess) if jump.after_break else _lost(jump.amount, excess)
+            if jump.after_break:
+                clock = "" if jump.amount == lost else "the source clock restarted"
+                kind, amount, detail = RepairKind.GAP, lost, clock
+            else:
+                kind, amount, detail = RepairKind.TIMESTAMP_JUMP, jump.amount, ""
+            self._log.add(kind, jump.source, amount=amount, detail=detail, output=jump.output, lost_ms=lost)
+            self._timeline.add_source(self._connection, jump.source, jump.output)
+            excess = excess and max(0, excess - lost)
+
+    def _gap(self, amount: int, excess: int | None) -> int:
+        """The length of the gap between two connections: what the clock says, unless a stopwatch says that it restarted."""
+        measured = self.offline_ms
+        if amount > 0 and (measured is None or amount <= measured + _BREAK_SLACK_MS):
+            self.gap_ms = amount
+        else:
+            self.gap_ms = measured
+        return max(0, excess or 0) if self.gap_ms is None else self.gap_ms
 
     def _learn_steps(self, tags: list[Tag]) -> None:
         for tag_type, usual, fallback in ((VIDEO, _VIDEO_STEPS, _VIDEO_STEP), (AUDIO, _AUDIO_STEPS, _AUDIO_STEP)):
@@ -146,3 +188,12 @@ class TimestampRepair:
             channel = self._channels[tag_type]
             if len(last) == 2:
                 channel.step = last[1] - last[0] if last[1] - last[0] in usual else fallback
+
+
+def _lost(amount: int, excess: int | None) -> int:
+    """Real time lost at a jump inside a connection: a clock that goes ahead lost time only if the media stayed away as long."""
+    if excess is None:
+        return max(0, amount)
+    if 0 < amount <= excess + _STALL_SLACK_MS:
+        return amount
+    return excess if excess > _STALL_MS else 0
