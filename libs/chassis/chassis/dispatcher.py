@@ -7,8 +7,9 @@ goes to the dead letters and is terminated. An outage of the database is never t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 import structlog
 from contracts import system, topology
@@ -27,6 +28,8 @@ from chassis.eventlog import QUERIES, Loaded
 from chassis.handlers import Handler, Handlers
 from chassis.lanes import Lanes
 from chassis.retries import Failures, Policy
+from chassis.states import States
+from chassis.together import Groups, Item
 from chassis.work import Resources, Work
 
 POISON: tuple[type[BaseException], ...] = (ValidationError, Poison)
@@ -56,7 +59,10 @@ class Dispatcher:
         self.policy = policy or Policy()
         self._committed, self._handled, self._announce = committed, handled, announce
         self._lanes, self._failures = Lanes(), Failures()
-        self._transactions = asyncio.Semaphore(max(1, pool.get_max_size() - KEPT_FREE))
+        transactions = max(1, pool.get_max_size() - KEPT_FREE)
+        self._transactions = asyncio.Semaphore(transactions)
+        self._groups = Groups(self._alone, self._together, concurrency=transactions)
+        self._states = States()
         self._direct = asyncio.Semaphore(direct_limit)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -78,18 +84,7 @@ class Dispatcher:
 
     async def execute(self, consumer: str, message: Message, envelope: Envelope) -> bool:
         """Run the handler of a message once, with its effects in one transaction; False when it had been handled before."""
-        handler = self._find(message)
-        fresh = False
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(RETRY_AT_ONCE),
-            stop=stop_after_attempt(self.policy.conflict_attempts),
-            wait=wait_random(0.005, 0.05),
-            before_sleep=_count_conflict,
-            reraise=True,
-        ):
-            with attempt:
-                fresh = await self._once(consumer, handler, message, envelope)
-        return fresh
+        return await self._groups.run(Item(consumer, message, envelope))
 
     async def drain(self) -> None:
         """Wait for direct handlers that still run."""
@@ -103,8 +98,7 @@ class Dispatcher:
             await self._again(consumer, delivery, key, wait, "held_back")
             return
         try:
-            with telemetry.processing(envelope, delivery.deliveries):
-                fresh = await self.execute(consumer, message, envelope)
+            fresh = await self._groups.run(Item(consumer, message, envelope, delivery.deliveries))
         except POISON as error:
             await self._bury(consumer, delivery, error, key)
         except Exception as error:
@@ -152,29 +146,66 @@ class Dispatcher:
         self._lanes.clear(consumer, key, delivery.sequence)
         telemetry.DELIVERIES.labels(self.service, consumer, outcome).inc()
 
-    async def _once(self, consumer: str, handler: Handler, message: Message, envelope: Envelope) -> bool:
-        work = self._work(envelope)
+    async def _alone(self, item: Item) -> bool:
+        with telemetry.processing(item.envelope, item.deliveries):
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(RETRY_AT_ONCE),
+                stop=stop_after_attempt(self.policy.conflict_attempts),
+                wait=wait_random(0.005, 0.05),
+                before_sleep=_count_conflict,
+                reraise=True,
+            ):
+                with attempt:
+                    return await self._once(item)
+        raise AssertionError("the last attempt raises")
+
+    async def _once(self, item: Item) -> bool:
+        consumer, envelope = item.consumer, item.envelope
+        handler, work = self._find(item.message), self._work(envelope)
         try:
             connection = await work.begin()
             if await connection.fetchval(QUERIES["inbox_seen"], consumer, envelope.id):
                 await work.rollback()
                 return False
             try:
-                await handler(message, work)
+                await handler(item.message, work)
             except Rejected as refusal:
                 await work.rollback()
                 work = self._work(envelope)
                 connection = await work.begin()
-                await self._reject(work, message, envelope, refusal)
+                await self._reject(work, item.message, envelope, refusal)
             await record(connection, consumer, envelope)
             await work.commit()
         except BaseException:
             await work.rollback()
             raise
-        self._tell(work)
-        if isinstance(message, Command) and not work.appended:
-            await self._settled(envelope)
+        await self._tell(item, work)
         return True
+
+    async def _together(self, items: Sequence[Item]) -> list[bool]:
+        """Several messages in one transaction; raises whatever went wrong with any of them, and then nothing has happened."""
+        outer = self._work(items[0].envelope)
+        try:
+            connection = await outer.begin()
+            seen = await _seen(connection, items)
+            fresh = [item for item in items if (item.consumer, item.envelope.id) not in seen]
+            works = [await self._joined(outer, item) for item in fresh]
+            await _record_all(connection, fresh)
+            await outer.commit()
+        except BaseException:
+            await outer.rollback()
+            raise
+        for item, work in zip(fresh, works, strict=True):
+            await work.commit()
+            await self._tell(item, work)
+        return [(item.consumer, item.envelope.id) not in seen for item in items]
+
+    async def _joined(self, outer: Work, item: Item) -> Work:
+        with telemetry.processing(item.envelope, item.deliveries):
+            work = self._work(item.envelope)
+            work.join(outer)
+            await self._find(item.message)(item.message, work)
+        return work
 
     async def _reject(self, work: Work, message: Message, envelope: Envelope, refusal: Rejected) -> None:
         if isinstance(message, Event):
@@ -229,9 +260,14 @@ class Dispatcher:
                     except BaseException:
                         await work.rollback()
                         raise
-        self._tell(work)
+        self._wake(work)
 
-    def _tell(self, work: Work) -> None:
+    async def _tell(self, item: Item, work: Work) -> None:
+        self._wake(work)
+        if isinstance(item.message, Command) and not work.appended:
+            await self._settled(item.envelope)
+
+    def _wake(self, work: Work) -> None:
         # The relay and the runners ask the database when they are woken: only for what is there.
         if work.appended or work.sent:
             self._committed()
@@ -246,7 +282,15 @@ class Dispatcher:
 
     def _work(self, envelope: Envelope) -> Work:
         metadata = telemetry.caused_by(envelope)
-        return Work(self.service, metadata, self.resources, self.pool, message=envelope, gate=self._transactions)
+        return Work(
+            self.service,
+            metadata,
+            self.resources,
+            self.pool,
+            message=envelope,
+            gate=self._transactions,
+            states=self._states,
+        )
 
 
 async def record(connection: Connection, consumer: str, envelope: Envelope) -> None:
@@ -254,6 +298,21 @@ async def record(connection: Connection, consumer: str, envelope: Envelope) -> N
     status = await connection.execute(QUERIES["inbox_record"], consumer, envelope.id)
     if status == "INSERT 0 0":
         raise Conflict(f"{envelope.id} was handled meanwhile")
+
+
+async def _seen(connection: Connection, items: Sequence[Item]) -> set[tuple[str, UUID]]:
+    rows = await connection.fetch(QUERIES["inbox_seen_many"], *_keys(items))
+    return {(row["consumer"], row["message_id"]) for row in rows}
+
+
+async def _record_all(connection: Connection, items: Sequence[Item]) -> None:
+    status = await connection.execute(QUERIES["inbox_record_many"], *_keys(items))
+    if status != f"INSERT 0 {len(items)}":
+        raise Conflict("one of a group was handled meanwhile")
+
+
+def _keys(items: Sequence[Item]) -> tuple[list[str], list[UUID]]:
+    return [item.consumer for item in items], [item.envelope.id for item in items]
 
 
 def _count_conflict(state: RetryCallState) -> Any:

@@ -65,13 +65,16 @@ class Fence:
     epoch: int
 
 
-async def load(connection: Connection, aggregate: Aggregate[S], id: str) -> Loaded[S]:
-    """Fold one stream into its state."""
-    stream = aggregate.stream(id)
-    rows = await connection.fetch(QUERIES["load_stream"], stream)
+async def load(connection: Connection, aggregate: Aggregate[S], id: str, known: Loaded[S] | None = None) -> Loaded[S]:
+    """Fold one stream into its state, from its beginning or from a state that is ``known``."""
+    before = known or Loaded(aggregate.stream(id), aggregate.initial, 0)
+    rows = await connection.fetch(QUERIES["load_stream"], before.stream, before.version)
+    if not rows:
+        return before
     registry = load_vocabulary()
     events = (registry.decode(row["type"], row["data"]) for row in rows)
-    return Loaded(stream, aggregate.fold(event for event in events if isinstance(event, Event)), len(rows))
+    state = aggregate.fold((event for event in events if isinstance(event, Event)), before.state)
+    return Loaded(before.stream, state, before.version + len(rows))
 
 
 async def read(connection: Connection, *, stream: str = "", after: int = 0, limit: int = 1000) -> list[Recorded]:

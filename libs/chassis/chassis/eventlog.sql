@@ -1,5 +1,5 @@
 -- name: load_stream
-select type, data::text as data from events where stream = $1 order by version
+select type, data::text as data from events where stream = $1 and version > $2 order by version
 
 -- name: read_log
 select position, stream, version, event_id, type, data::text as data, meta::text as meta, recorded_at
@@ -64,6 +64,12 @@ select exists (select from outbox)
 
 -- name: inbox_seen
 select exists (select from inbox where consumer = $1 and message_id = $2)
+
+-- name: inbox_seen_many
+select x.consumer, x.message_id from unnest($1::text[], $2::uuid[]) as x(consumer, message_id) join inbox using (consumer, message_id)
+
+-- name: inbox_record_many
+insert into inbox (consumer, message_id) select * from unnest($1::text[], $2::uuid[]) on conflict do nothing
 
 -- name: inbox_record
 insert into inbox (consumer, message_id) values ($1, $2) on conflict do nothing

@@ -16,6 +16,7 @@ from chassis import eventlog
 from chassis.database import Connection, Pool
 from chassis.eventlog import Fence, Loaded
 from chassis.leases import offer
+from chassis.states import States
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -51,10 +52,14 @@ class Work:
     message: Envelope | None = None
     gate: asyncio.Semaphore | None = None
     """Bounds how many transactions run at a time."""
+    states: States | None = None
+    """Where folded states are remembered between transactions."""
     appended: list[Envelope] = field(default_factory=list)
     sent: int = 0
     _connection: Any = None
     _transaction: Any = None
+    _aggregates: dict[str, Aggregate[Any]] = field(default_factory=dict)
+    _seen: dict[str, Loaded[Any]] = field(default_factory=dict)
 
     @property
     def connection(self) -> Connection:
@@ -84,13 +89,22 @@ class Work:
 
     async def load(self, aggregate: Aggregate[S], id: str) -> Loaded[S]:
         """Fold one stream of this service's log."""
-        return await eventlog.load(await self.begin(), aggregate, id)
+        stream = aggregate.stream(id)
+        known = self._seen.get(stream) or (self.states.get(stream) if self.states else None)
+        loaded = await eventlog.load(await self.begin(), aggregate, id, known)
+        self._aggregates[stream], self._seen[stream] = aggregate, loaded
+        return loaded
 
     async def append(self, at: Loaded[S], events: Sequence[Event]) -> None:
         """Append to a loaded stream; nothing happens for no events. Raises Conflict or LeaseLost, which the caller need not catch."""
-        self.appended += await eventlog.append(
+        envelopes = await eventlog.append(
             await self.begin(), self.service, at, events, metadata=self.metadata, fence=self.fence
         )
+        self.appended += envelopes
+        aggregate = self._aggregates.get(at.stream)
+        if envelopes and aggregate is not None:
+            version = at.version + len(envelopes)
+            self._seen[at.stream] = Loaded(at.stream, aggregate.fold(events, at.state), version)
 
     async def send(self, command: Command, *, id: UUID | None = None) -> None:
         """Send a command to another service through the outbox, in this transaction."""
@@ -106,19 +120,30 @@ class Work:
         """What ``app.py`` provided for a type."""
         return self.resources.get(kind)
 
+    def join(self, other: Work) -> None:
+        """Work inside the transaction of another, which ends it for both: neither commit nor rollback here reaches the database."""
+        self._connection, self._transaction = other.connection, None
+
     async def commit(self) -> None:
         """Commit and give the connection back."""
         await self._end(commit=True)
+        if self.states is not None:
+            self.states.keep(self._seen.values())
 
     async def rollback(self) -> None:
         """Undo everything and give the connection back."""
         await self._end(commit=False)
+        if self.states is not None:
+            self.states.forget(self._seen)
+        self._seen.clear()
 
     async def _end(self, *, commit: bool) -> None:
         if self._connection is None:
             return
         connection, transaction = self._connection, self._transaction
         self._connection = self._transaction = None
+        if transaction is None:
+            return
         try:
             await (transaction.commit() if commit else transaction.rollback())
         finally:
