@@ -98,7 +98,7 @@ def test_what_else_can_be_wrong_is_found(adr: ModuleType, tmp_path: Path, old: s
     assert any(problem in found for found in folder_with(tmp_path, adr, WHOLE.replace(old, new)))
 
 
-def test_a_hole_in_the_numbers_is_found(adr: ModuleType, tmp_path: Path):
+def test_a_number_that_is_taken_twice_is_found(adr: ModuleType, tmp_path: Path):
     folder_with(tmp_path, adr, WHOLE)
-    found = folder_with(tmp_path, adr, WHOLE.replace("0001", "0003"), "0003-later.md")
-    assert any("without a hole" in problem for problem in found)
+    found = folder_with(tmp_path, adr, WHOLE, "0001-again.md")
+    assert any("taken twice" in problem for problem in found)
