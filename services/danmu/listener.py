@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -13,18 +14,38 @@ from services.danmu.adapters.journal import Journal
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.live import LiveFeed
-from services.danmu.metrics import CONNECTED, LINES, LOST, OUTAGES
+from services.danmu.metrics import CONNECTED, LINES, LONG_OUTAGES, LOST, OUTAGES
 
 FLUSH_S: Final = 0.4
 """A killed process loses at most half a second: this, and the time a flush takes."""
 LEAVE_S: Final = 5.0
 MAX_CHANGES: Final = 200
+LONG_OUTAGE_MS: Final = 300_000
+"""An outage that lasts this long is told once as an error, and to the session if it has not heard of it yet."""
 
 log = structlog.get_logger(__name__)
 
 
 class ListenerFailed(RuntimeError):
     """A driver broke off instead of reconnecting: a defect."""
+
+
+@dataclass(slots=True)
+class _Outage:
+    """The time without a connection; `heard_of`: whether the session was told of it. Unix milliseconds."""
+
+    began: int | None = None
+    heard_of: bool = False
+    long: bool = False
+
+    def turns_long(self, at: int) -> bool:
+        """Another attempt failed: whether the outage is a long one now and was none before."""
+        if self.began is None:
+            self.began = at
+        if self.long or at - self.began < LONG_OUTAGE_MS:
+            return False
+        self.long = True
+        return True
 
 
 class Listener:
@@ -36,6 +57,7 @@ class Listener:
         self._kind, self._source, self._live, self._wake = kind, source, live, wake
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = False
+        self._outage = _Outage()
         self._disk_failing = False
         self._dropped = 0
 
@@ -112,11 +134,26 @@ class Listener:
             # 1, 2, 4, 8 …: an outage of hours is a handful of lines.
             if change.attempt & (change.attempt - 1) == 0:
                 log.warning("chat.connect_failed", kind=self._kind, attempt=change.attempt, reason=change.reason)
+            self._note_long_outage(change)
             return
         self._set_connected(change.state is ConnectionState.CONNECTED)
+        self._outage = _Outage(None if self._connected else change.at, heard_of=not self._connected)
         if change.state is ConnectionState.LOST:
             OUTAGES.labels(self._kind).inc()
         log.info(f"chat.{change.state}", kind=self._kind, host=change.host, reason=change.reason)
+        self._tell(change)
+
+    def _note_long_outage(self, failed: ConnectionChange) -> None:
+        outage = self._outage
+        if not outage.turns_long(failed.at):
+            return
+        LONG_OUTAGES.labels(self._kind).inc()
+        log.error("chat.unreachable", kind=self._kind, attempts=failed.attempt, reason=failed.reason)
+        if not outage.heard_of:
+            # A room that was never joined was never lost either: the session's history must show it all the same.
+            self._tell(replace(failed, state=ConnectionState.LOST, at=outage.began or failed.at))
+
+    def _tell(self, change: ConnectionChange) -> None:
         self.changes.append(change)
         self._wake.set()
 

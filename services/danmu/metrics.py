@@ -10,3 +10,4 @@ LIVE = Counter("aircheck_chat_live_lines_total", "Lines for browsers by what bec
 CONNECTED = Gauge("aircheck_chat_connections", "Chat connections that stand.")
 OUTAGES = Counter("aircheck_chat_outages_total", "Chat connections that broke.", ["kind"])
 FILES = Counter("aircheck_chat_files_total", "Finished chat files.")
+LONG_OUTAGES = Counter("aircheck_chat_long_outages_total", "Chats that nobody could join for five minutes.", ["kind"])

@@ -20,6 +20,7 @@ from chassis.egress import RefusedAddress, read_bounded
 from yarl import URL
 
 from services.danmu.adapters import wbi
+from services.danmu.adapters.driver import AccessFailed
 
 LIVE_API: Final = "https://api.live.bilibili.com"
 MAIN_API: Final = "https://api.bilibili.com"
@@ -36,8 +37,8 @@ BROWSER: Final = {
 _SIGNATURE_REFUSED: Final = -352
 
 
-class ApiError(RuntimeError):
-    """The API could not be asked, or its answer is of no use. The message is fit for an operator and names no secret."""
+class ApiError(AccessFailed):
+    """The API could not be asked, or its answer is of no use."""
 
     def __init__(self, message: str, code: int = 0) -> None:
         super().__init__(message)

@@ -17,13 +17,16 @@ OTHER_NAMES: Final = "other"
 class Decoded:
     """What one frame held. `replies` are sent before the messages are handed on.
 
-    `popularity` is the platform's viewer figure, `authenticated` its answer to the greeting; None = not in this frame.
+    `popularity` is the platform's viewer figure, `authenticated` its answer to the greeting, `beat_s` the interval it wants
+    heartbeats at; None = not in this frame. `reconnect` says why the server wants this connection given up, else "".
     """
 
     messages: list[ChatMessage] = field(default_factory=list)
-    replies: list[bytes] = field(default_factory=list)
+    replies: list[bytes | str] = field(default_factory=list)
     popularity: int | None = None
     authenticated: bool | None = None
+    beat_s: float | None = None
+    reconnect: str = ""
 
 
 @dataclass(slots=True)
@@ -46,8 +49,8 @@ class ChatCodec(Protocol):
 
     counters: CodecCounters
 
-    def heartbeat(self) -> bytes:
-        """The frame that keeps the connection alive."""
+    def heartbeat(self) -> bytes | str | None:
+        """The frame that keeps the connection alive; None where the transport's own sign of life does."""
 
     def feed(self, frame: bytes) -> Decoded:
-        """Decode one received frame."""
+        """Decode one received frame; text comes as UTF-8."""

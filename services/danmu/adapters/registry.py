@@ -67,6 +67,12 @@ def text_options(kind: str) -> frozenset[str]:
     return frozenset(one.name for one in keywords if one.annotation in (str, "str"))
 
 
+def takes_egress(kind: str) -> bool:
+    """Whether a driver connects past the session and so wants the policy itself, as its keyword ``egress``."""
+    opener = _openers.get(kind)
+    return opener is not None and "egress" in inspect.signature(opener).parameters
+
+
 def kinds() -> tuple[str, ...]:
     """The kinds of chat that can be opened."""
     return tuple(sorted(_openers))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from chassis.egress import EgressPolicy, open_session
 from contracts.values import Chat
 
-from services.danmu.adapters.registry import open_source, text_options
+from services.danmu.adapters.registry import open_source, takes_egress, text_options
 from services.danmu.adapters.source import ChatSource
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=10)
@@ -30,4 +30,7 @@ class Rooms:
     async def open(self, chat: Chat) -> AsyncIterator[ChatSource]:
         """The source of a chat; it connects when it is iterated. Raises UnknownChatKind, InvalidDescriptor."""
         async with open_session(self._policy, timeout=_TIMEOUT) as session:
-            yield open_source(chat.kind, chat.descriptor, session, **self._options.get(chat.kind, {}))
+            options: dict[str, Any] = dict(self._options.get(chat.kind, {}))
+            if takes_egress(chat.kind):
+                options["egress"] = self._policy
+            yield open_source(chat.kind, chat.descriptor, session, **options)

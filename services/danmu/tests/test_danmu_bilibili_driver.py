@@ -24,7 +24,8 @@ from aiohttp.test_utils import TestServer
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 from services.danmu.adapters.bilibili import HEADER, pack
 from services.danmu.adapters.bilibili_api import LIVE_API, ApiError, BilibiliApi
-from services.danmu.adapters.bilibili_driver import BilibiliSource, backoff_delay
+from services.danmu.adapters.bilibili_driver import BilibiliSource
+from services.danmu.adapters.driver import backoff_delay
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
 from services.danmu.adapters.wbi import sign

@@ -29,6 +29,7 @@ from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
 from services.danmu.domain import CHAT, Segment
 from services.danmu.follower import Follower
+from services.danmu.metrics import LONG_OUTAGES
 from services.danmu.runner import ChatRunner
 from services.danmu.settings import DanmuSettings
 from services.danmu.store import Over, Plan, View
@@ -229,6 +230,22 @@ async def test_outages_are_told_with_their_length(tmp_path: Path) -> None:
         await rig.until(lambda: rig.of(ChatReconnected))
     assert [one.cause for one in rig.of(ChatDisconnected)] == ["pulled"]
     assert [one.outage_s for one in rig.of(ChatReconnected)] == [2.5]
+
+
+async def test_a_room_that_cannot_be_joined_for_five_minutes_is_told_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    before = LONG_OUTAGES.labels("fake")._value.get()
+    async with running(rig):
+        for at in (1000, 300_999, 301_000, 900_000):
+            rig.room.turn(ConnectionState.FAILED, at)
+        rig.room.turn(ConnectionState.CONNECTED, 901_000)
+        await rig.until(lambda: rig.of(ChatReconnected))
+        for state, at in (("lost", 902_000), ("failed", 1_202_000), ("connected", 1_202_500)):
+            rig.room.turn(ConnectionState(state), at)
+        await rig.until(lambda: len(rig.of(ChatReconnected)) == 2)
+    assert [one.outage_s for one in rig.of(ChatReconnected)] == [900, 300.5]
+    assert len(rig.of(ChatDisconnected)) == 2
+    assert LONG_OUTAGES.labels("fake")._value.get() - before == 2
 
 
 async def test_an_unreachable_database_costs_no_line(tmp_path: Path) -> None:

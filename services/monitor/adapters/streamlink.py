@@ -22,6 +22,7 @@ from contracts.values import Source
 from pydantic import ValidationError
 from yarl import URL
 
+from services.monitor.adapters.chats import chat_of
 from services.monitor.adapters.platform import (
     ChannelNotFound,
     ChannelRef,
@@ -123,6 +124,7 @@ class StreamlinkAdapter:
             category=found.category,
             streamer_name=found.author,
             sources=prioritised(found.streams, channel.protocol),
+            chat=chat_of(channel.url),
         )
 
     def close(self) -> None:

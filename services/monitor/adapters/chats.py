@@ -1,0 +1,52 @@
+"""Where the chat of a channel is, read off the address of its page: one function per platform, found by host.
+
+A descriptor names the room as the page does; the chat's driver finds out the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from contracts.values import Chat
+from yarl import URL
+
+ChatOf = Callable[[URL], Chat | None]
+_platforms: Final[dict[str, ChatOf]] = {}
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def chat_at(*hosts: str) -> Callable[[ChatOf], ChatOf]:
+    """Register a function for pages on these hosts and on their ``www.`` and ``m.`` ones."""
+
+    def register(function: ChatOf) -> ChatOf:
+        for host in hosts:
+            if host in _platforms:
+                raise ValueError(f"two chats for {host}")
+            _platforms[host] = function
+        return function
+
+    return register
+
+
+def chat_of(url: str) -> Chat | None:
+    """The chat of the channel with this page, None where none is known."""
+    try:
+        page = URL(url)
+        host = (page.host or "").lower()
+    except ValueError:
+        return None
+    if page.scheme not in ("http", "https"):
+        return None
+    for prefix in ("www.", "m."):
+        host = host.removeprefix(prefix)
+    platform = _platforms.get(host)
+    return platform(page) if platform is not None else None
+
+
+def part(page: URL, place: int) -> str:
+    """A segment of a page's path, "" when it is absent or can be no name of a room."""
+    parts = page.path.strip("/").split("/")
+    return parts[place] if place < len(parts) and _NAME.fullmatch(parts[place]) else ""
