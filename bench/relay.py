@@ -96,7 +96,7 @@ async def _relay(pool: Pool, bus: Bus, *, atomic: bool) -> None:
 async def _bare(pool: Pool, bus: Bus) -> None:
     client = bus.client
     async with pool.acquire() as connection:
-        while rows := await connection.fetch(QUERIES["outbox_batch"], BATCH):
+        while rows := await connection.fetch(QUERIES["outbox_batch"], BATCH, 0):
             batch = uuid.uuid4().hex
             for number, row in enumerate(rows, 1):
                 headers = json.loads(row["headers"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 from contracts import streams
 from nats.errors import Error as NatsError
+from pydantic_core import from_json
 
 from chassis import telemetry, wire
 from chassis.bus import Bus
@@ -151,30 +152,51 @@ class Relay:
                 await connection.execute(
                     "select pg_advisory_lock($1, hashtext(current_schema()))", _LOCK, timeout=_LOCK_WAIT_S
                 )
-                while await self._send_some(connection):
-                    pass
+                await self._drain(connection)
             finally:
                 await end_session(connection)
 
-    async def _send_some(self, connection: Any) -> bool:
-        rows = await connection.fetch(QUERIES["outbox_batch"], self.batch)
-        for _, same_stream in groupby(rows, key=lambda row: streams.stream_of(row["subject"])):
-            group = [
-                Outgoing(row["id"], row["subject"], json.loads(row["headers"]), row["payload"]) for row in same_stream
-            ]
-            for part in _by_bytes(group):
-                await self._send(connection, part)
-        return len(rows) == self.batch
+    async def _drain(self, connection: Any) -> None:
+        """Send row after row in their order; the database deletes and looks ahead while the bus is written to."""
+        rows = await connection.fetch(QUERIES["outbox_batch"], self.batch, 0)
+        sent: list[int] = []
+        while rows:
+            turning = asyncio.create_task(self._turn(connection, sent, rows))
+            try:
+                sent, failure = await self._send(rows)
+            finally:
+                # Also when cancelled: the connection serves one at a time.
+                await asyncio.wait([turning])
+            if failure is not None:
+                await connection.execute(QUERIES["outbox_delete"], sent)
+                raise failure
+            rows = turning.result()
+        await connection.execute(QUERIES["outbox_delete"], sent)
 
-    async def _send(self, connection: Any, part: list[Outgoing]) -> None:
-        started = time.perf_counter()
-        sent = await self._publish(part)
-        await connection.execute(QUERIES["outbox_delete"], [one.id for one in part[:sent]])
-        telemetry.RELAYED.labels(self.service).inc(sent)
-        telemetry.RELAY_BATCH.labels(self.service).observe(sent)
-        telemetry.RELAY_SECONDS.labels(self.service).observe(time.perf_counter() - started)
-        if sent < len(part):
-            raise PublishFailed(f"{len(part) - sent} of {len(part)} messages did not go out")
+    async def _turn(self, connection: Any, sent: list[int], rows: list[Any]) -> list[Any]:
+        """Delete what went out before ``rows`` and read what comes behind them."""
+        if sent:
+            await connection.execute(QUERIES["outbox_delete"], sent)
+        if len(rows) < self.batch:
+            return []
+        return await connection.fetch(QUERIES["outbox_batch"], self.batch, rows[-1]["id"])  # type: ignore[no-any-return]
+
+    async def _send(self, rows: list[Any]) -> tuple[list[int], Exception | None]:
+        """Publish rows part by part; returns the ids of those that went out, and why it was not all of them."""
+        done: list[int] = []
+        for part in _parts(rows):
+            started = time.perf_counter()
+            try:
+                sent = await self._publish(part)
+            except Exception as error:
+                return done, error
+            done += [one.id for one in part[:sent]]
+            telemetry.RELAYED.labels(self.service).inc(sent)
+            telemetry.RELAY_BATCH.labels(self.service).observe(sent)
+            telemetry.RELAY_SECONDS.labels(self.service).observe(time.perf_counter() - started)
+            if sent < len(part):
+                return done, PublishFailed(f"{len(rows) - len(done)} of {len(rows)} messages did not go out")
+        return done, None
 
     async def _publish(self, part: list[Outgoing]) -> int:
         if not self.atomic or len(part) == 1:
@@ -189,16 +211,18 @@ class Relay:
         return len(part)
 
 
-def _by_bytes(group: list[Outgoing]) -> list[list[Outgoing]]:
-    parts: list[list[Outgoing]] = [[]]
-    size = 0
-    for one in group:
-        if parts[-1] and size + len(one.payload) > BATCH_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(one)
-        size += len(one.payload)
-    return parts
+def _parts(rows: Sequence[Any]) -> Iterator[list[Outgoing]]:
+    """Runs of rows for one stream, none with more bytes than a batch may hold."""
+    for _, same_stream in groupby(rows, key=lambda row: streams.stream_of(row["subject"])):
+        part: list[Outgoing] = []
+        size = 0
+        for row in same_stream:
+            if part and size + len(row["payload"]) > BATCH_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(Outgoing(row["id"], row["subject"], from_json(row["headers"]), row["payload"]))
+            size += len(row["payload"])
+        yield part
 
 
 def _check(reply: bytes, *, opening: bool, expected: int) -> None:
