@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
+from media.chat.message import ChatMessage
 
 from services.danmu.adapters.journal import Journal
-from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.live import LiveFeed
 from services.danmu.metrics import CONNECTED, LINES, LONG_OUTAGES, LOST, OUTAGES

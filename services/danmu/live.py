@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
+from media.chat.message import ChatMessage, encode_line
 
-from services.danmu.adapters.messages import ChatMessage, encode_line
 from services.danmu.metrics import LIVE
 
 log = structlog.get_logger(__name__)

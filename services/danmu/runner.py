@@ -16,13 +16,14 @@ from chassis.waiting import wait_for_event
 from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
 from contracts.envelope import Metadata
 from contracts.values import Chat, EndReason
+from media.chat.head import ChatHead
+from media.chat.timing import Timing
 
 from services.danmu import domain, store
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind
 from services.danmu.adapters.archive import Archive, ChatPart
 from services.danmu.adapters.journal import Journal, received_between
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
-from services.danmu.adapters.xml import ChatHead
 from services.danmu.domain import Cut
 from services.danmu.follower import Follower
 from services.danmu.ledger import Also, Decide
@@ -233,7 +234,7 @@ class _Held:
     async def _finish(self, cut: Cut) -> None:
         plan, segment = self._view.plan, cut.segment
         chunks = self._journal.rotate(cut.upper_ms)
-        part = ChatPart(segment.index, segment.started_ms, cut.lower_ms, cut.upper_ms, _head(plan))
+        part = ChatPart(segment.index, Timing(segment.started_ms), cut.lower_ms, cut.upper_ms, _head(plan))
         stored = await self._archive.store(plan.session_id, part, chunks, epoch=self._lease.epoch)
         finished = ChatFileCompleted(
             session_id=plan.session_id,

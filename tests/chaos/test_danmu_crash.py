@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
+from services.danmu.adapters.log import ChatLogReader
 
 from services.danmu.adapters.journal import chunk_paths
-from services.danmu.adapters.log import ChatLogReader
 from tests.engines.handles import Engines
 from tests.integration.danmu_rig import (
     ROOM,

@@ -184,7 +184,9 @@ def xml_offsets(file: ChatFileCompleted) -> list[float]:
 
 def log_lines(file: ChatFileCompleted) -> list[dict[str, Any]]:
     with gzip.open(path_of(file.log), "rt", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in lines]
+    assert found[0]["aircheck_chat"] == 1
+    return found[1:]
 
 
 def chats(prefix: str, count: int) -> list[dict[str, Any]]:

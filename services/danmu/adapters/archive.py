@@ -14,11 +14,12 @@ from typing import Final
 
 from chassis.storage import Storage, join
 from contracts.values import Artifact
+from media.chat.head import ChatHead
+from media.chat.timing import Timing
 
 from services.danmu.adapters import journal
 from services.danmu.adapters.chatfile import LOG_SUFFIX, XML_SUFFIX, ChatFile
 from services.danmu.adapters.journal import Chunk, received_between
-from services.danmu.adapters.xml import ChatHead
 
 LOG_TYPE: Final = "application/gzip"
 XML_TYPE: Final = "application/xml"
@@ -26,10 +27,10 @@ XML_TYPE: Final = "application/xml"
 
 @dataclass(frozen=True, slots=True)
 class ChatPart:
-    """What one file is made of: the messages received in a range, offsets counted from ``start_ms``."""
+    """What one file is made of: the messages received in a range, placed in the media by ``timing``."""
 
     index: int
-    start_ms: int
+    timing: Timing
     lower_ms: int
     upper_ms: int
     head: ChatHead
@@ -112,7 +113,7 @@ class Archive:
 
 def _build(folder: Path, part: ChatPart, chunks: Sequence[Chunk]) -> _Built:
     journal.remove(folder)
-    file = ChatFile.open(folder / f"{part.index:05}", part.start_ms, part.head)
+    file = ChatFile.open(folder / f"{part.index:05}", part.timing, part.head)
     try:
         for message in received_between(chunks, part.lower_ms, part.upper_ms):
             file.write(message)

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from services.danmu.adapters.log import ChatLogWriter
-from services.danmu.adapters.messages import ChatMessage, MessageKind
-from services.danmu.adapters.xml import ChatHead, XmlChatWriter
+from media.chat.head import ChatHead
+from media.chat.log import ChatLogWriter, LogHead
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timing
+from media.chat.xml import XmlChatWriter
 
 LOG_SUFFIX: Final = ".chat.jsonl.gz"
 XML_SUFFIX: Final = ".xml"
@@ -39,19 +41,19 @@ class ChatFile:
         self._kinds = kinds
 
     @classmethod
-    def open(cls, path_stem: Path, start_unix_ms: int, head: ChatHead) -> ChatFile:
+    def open(cls, path_stem: Path, timing: Timing, head: ChatHead) -> ChatFile:
         """Create the files of a segment beside its media: ``<stem>.chat.jsonl.gz`` and ``<stem>.xml``.
 
-        `start_unix_ms` is when the segment's first picture was received. Raises FileExistsError when any file of this
-        stem is there, finished or not.
+        `timing` says where in the media a message belongs. Raises FileExistsError when any file of this stem is there,
+        finished or not.
         """
         for path in (_log_path(path_stem), _xml_path(path_stem)):
             if path.exists():
                 raise FileExistsError(path)
         path_stem.parent.mkdir(parents=True, exist_ok=True)
-        log = ChatLogWriter(_part(_log_path(path_stem)))
+        log = ChatLogWriter(_part(_log_path(path_stem)), LogHead(head, timing))
         try:
-            xml = XmlChatWriter(_part(_xml_path(path_stem)), start_unix_ms, head)
+            xml = XmlChatWriter(_part(_xml_path(path_stem)), timing, head)
         except OSError:
             log.close()
             _part(_log_path(path_stem)).unlink()

@@ -16,8 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-from services.danmu.adapters.log import ChatLogReader, ChatLogWriter
-from services.danmu.adapters.messages import ChatMessage
+from media.chat.log import ChatLogReader, ChatLogWriter
+from media.chat.message import ChatMessage
 
 CHUNKS_WHILE_WAITING: Final = 8
 """The journal that has no file to go to is dropped in pieces of this share of its limit."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from media.chat.head import ChatHead
+from media.chat.log import ChatLogReader
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timing
 
 from services.danmu.adapters.chatfile import ChatFile
-from services.danmu.adapters.log import ChatLogReader
-from services.danmu.adapters.messages import ChatMessage, MessageKind
-from services.danmu.adapters.xml import ChatHead
 
 START = 1_750_000_000_000
 HEAD = ChatHead("bilibili", "1017", "Ann")
@@ -27,7 +28,7 @@ def names(directory: Path) -> set[str]:
 
 
 def test_a_segment_s_files_get_their_names_when_they_are_finished(tmp_path: Path) -> None:
-    file = ChatFile.open(tmp_path / "show.001", START, HEAD)
+    file = ChatFile.open(tmp_path / "show.001", Timing(START), HEAD)
     file.write(chat(1))
     file.write(ChatMessage(MessageKind.JOIN, START + 2, user="Bob"))
     file.write(chat(3))
@@ -44,7 +45,7 @@ def test_a_segment_s_files_get_their_names_when_they_are_finished(tmp_path: Path
 
 
 def test_a_segment_without_chat_has_files_all_the_same(tmp_path: Path) -> None:
-    result = ChatFile.open(tmp_path / "deep" / "er" / "show", START, HEAD).close()
+    result = ChatFile.open(tmp_path / "deep" / "er" / "show", Timing(START), HEAD).close()
 
     assert (result.lines, result.kinds) == (0, {})
     assert list(ChatLogReader(result.log_path)) == []
@@ -56,14 +57,14 @@ def test_nothing_is_written_over(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"show{suffix}").write_text("precious")
 
     with pytest.raises(FileExistsError):
-        ChatFile.open(tmp_path / "show", START, HEAD)
+        ChatFile.open(tmp_path / "show", Timing(START), HEAD)
 
     assert names(tmp_path) == {f"show{suffix}"}
     assert (tmp_path / f"show{suffix}").read_text() == "precious"
 
 
 def test_discarding_leaves_nothing(tmp_path: Path) -> None:
-    file = ChatFile.open(tmp_path / "show", START, HEAD)
+    file = ChatFile.open(tmp_path / "show", Timing(START), HEAD)
     file.write(chat(1))
 
     file.discard()
@@ -72,7 +73,7 @@ def test_discarding_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_both_files_have_everything_after_the_disk_was_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = ChatFile.open(tmp_path / "show", START, HEAD)
+    file = ChatFile.open(tmp_path / "show", Timing(START), HEAD)
     real_write = os.write
 
     def full(descriptor: int, data: memoryview) -> int:

@@ -20,12 +20,12 @@ from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, Chat
 from contracts.message import Event
 from contracts.values import Chat as ChatDescriptor
 from contracts.values import EndReason
+from media.chat.log import MEMBER_MESSAGES, ChatLogReader
+from media.chat.message import ChatMessage, MessageKind
 
 from services.danmu.adapters import UnknownChatKind
 from services.danmu.adapters.archive import Archive
 from services.danmu.adapters.journal import chunk_paths
-from services.danmu.adapters.log import MEMBER_MESSAGES, ChatLogReader
-from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
 from services.danmu.domain import CHAT, Segment
 from services.danmu.follower import Follower

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from media.chat.log import ChatLogReader
+from media.chat.message import ChatMessage, MessageKind
 
 from services.danmu.adapters.journal import (
     HAND_OVER_MS,
@@ -19,8 +21,6 @@ from services.danmu.adapters.journal import (
     left_behind,
     received_between,
 )
-from services.danmu.adapters.log import ChatLogReader
-from services.danmu.adapters.messages import ChatMessage, MessageKind
 
 START = 1_750_000_000_000
 ALL = (0, 1 << 62)
@@ -87,7 +87,7 @@ CHILD = """
 import sys
 from pathlib import Path
 from services.danmu.adapters.journal import Journal
-from services.danmu.adapters.messages import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind
 
 START = 1_750_000_000_000
 journal = Journal(Path(sys.argv[1]), 1)

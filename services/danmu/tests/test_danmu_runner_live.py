@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from services.danmu.adapters.messages import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind
+
 from services.danmu.live import BURST_S, LiveFeed
 
 

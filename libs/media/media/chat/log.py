@@ -1,4 +1,7 @@
-"""The chat log of one media segment: every message as JSON lines, in gzip members that end every 100 messages or flush.
+"""The chat log: every message as JSON lines, in gzip members that end every 100 messages or flush.
+
+The finished log of a media segment begins with one line about itself, ``{"aircheck_chat":1,"head":{…},"start_ms":…,"moves":[[at,lost],…]}``: with
+it every other format can be made again from this file alone. The journal's chunks have no such line.
 
 A process that is killed loses what was not flushed and nothing else: each flush writes one complete gzip member, and
 gzip members may simply follow each other (RFC 1952, section 2.2). The log is the source of truth, the XML is made from it.
@@ -6,14 +9,18 @@ gzip members may simply follow each other (RFC 1952, section 2.2). The log is th
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from services.danmu.adapters.messages import ChatMessage, InvalidLine, decode_line, encode_line
+from media.chat.head import ChatHead
+from media.chat.message import ChatMessage, InvalidLine, decode_line, encode_line
+from media.chat.timing import Timing
 
 MEMBER_MESSAGES: Final = 100
 MEMBER_MAX_BYTES: Final = 64 << 20
@@ -26,16 +33,49 @@ _LEVEL: Final = 1
 _READ: Final = 64 << 10
 
 
+HEAD_BEGINS: Final = b'{"aircheck_chat":'
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """What the first line of a finished log says: whose chat it is, and how it lies on the video."""
+
+    head: ChatHead
+    timing: Timing
+
+
+def encode_head(about: LogHead) -> bytes:
+    """The first line of a log."""
+    data = {"aircheck_chat": 1, "head": asdict(about.head), **about.timing.to_json()}
+    return json.dumps(data, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_head(data: Mapping[str, Any]) -> LogHead:
+    """What a first line, or the head of a JSON file, says. Raises InvalidLine."""
+    about = data.get("head")
+    try:
+        given = dict(about or {})
+        names = {one.name for one in fields(ChatHead)} - {"live_started_at"}
+        head = ChatHead(
+            live_started_at=int(given.get("live_started_at", 0)),
+            **{name: str(value) for name, value in given.items() if name in names},
+        )
+        return LogHead(head, Timing.from_json(data))
+    except (TypeError, ValueError, KeyError) as error:
+        raise InvalidLine(f"not the head of a chat file: {type(error).__name__}") from error
+
+
 class ChatLogWriter:
     """Appends messages to a log. The caller calls `flush` at least every 500 ms; 100 messages flush by themselves."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, about: LogHead | None = None) -> None:
         """Create the log. Raises FileExistsError."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = os.fdopen(os.open(path, flags, 0o644), "ab", buffering=0)
-        self._pending: list[bytes] = []
+        self._pending: list[bytes] = [encode_head(about)] if about else []
         self.lines = 0
         self.size = 0
+        self.flush()
 
     def append(self, message: ChatMessage) -> None:
         """Add one message; OSError when a flush of a full member fails."""
@@ -86,11 +126,14 @@ def write_all(descriptor: int, data: bytes, end: int) -> None:
 class ChatLogReader:
     """The messages of a log, in order. Damage costs the damaged members, or lines, and no more.
 
-    After iteration `damaged_members` and `skipped_lines` say what could not be read.
+    After iteration `damaged_members` and `skipped_lines` say what could not be read, `about` is what the first line said.
+    `done` grows from 0 to the size of the file while it is read.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.about: LogHead | None = None
+        self.done = 0
         self.damaged_members = 0
         self.skipped_lines = 0
 
@@ -112,6 +155,7 @@ class ChatLogReader:
             else:
                 self.damaged_members += 1
                 at = data.find(_MAGIC, at + 1)
+            self.done = at if at >= 0 else len(data)
             yield member
 
     def _messages(self, member: bytes) -> Iterator[ChatMessage]:
@@ -120,8 +164,11 @@ class ChatLogReader:
         self.skipped_lines += bool(torn)
         for line in lines:
             try:
+                if line.startswith(HEAD_BEGINS):
+                    self.about = self.about or decode_head(json.loads(line))
+                    continue
                 yield decode_line(line)
-            except InvalidLine:
+            except ValueError:
                 self.skipped_lines += 1
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services.danmu.adapters.log import MEMBER_MESSAGES, ChatLogReader, ChatLogWriter
-from services.danmu.adapters.messages import ChatMessage, MessageKind
+from media.chat.log import MEMBER_MESSAGES, ChatLogReader, ChatLogWriter
+from media.chat.message import ChatMessage, MessageKind
 
 
 def message(number: int) -> ChatMessage:

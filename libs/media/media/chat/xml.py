@@ -11,14 +11,16 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from services.danmu.adapters.log import write_all
-from services.danmu.adapters.messages import ChatMessage, MessageKind
+from media.chat.captions import decimal
+from media.chat.head import ChatHead
+from media.chat.log import write_all
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timed, Timing
 
 OPENING: Final = '<?xml version="1.0" encoding="UTF-8"?><i>\n'
 CLOSING: Final = "</i>\n"
@@ -40,20 +42,6 @@ _REFERENCES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ChatHead:
-    """What a file says about itself. `live_started_at`: unix milliseconds, 0 = unknown."""
-
-    platform: str
-    room_id: str
-    streamer: str
-    title: str = ""
-    category: str = ""
-    parent_category: str = ""
-    live_started_at: int = 0
-    recorder: str = "aircheck"
-
-
 def escape(text: str) -> str:
     """`text` as XML 1.0 character data or attribute value; characters that XML cannot hold are left out."""
     if _SPECIAL.search(text) is None:
@@ -61,15 +49,10 @@ def escape(text: str) -> str:
     return _SPECIAL.sub(lambda match: _REFERENCES.get(match[0], ""), text)
 
 
-def element(message: ChatMessage, start_unix_ms: int, row: int) -> str:
-    """The line of one message, or "" for a kind that the XML does not hold (the log does).
-
-    The offset is the time of receipt since the start of the media, both on this machine's clock: never negative.
-    """
+def element(message: ChatMessage, offset_ms: int, row: int) -> str:
+    """The line of one message at its place in the video, or "" for a kind that the XML does not hold (the log does)."""
     render = _RENDERERS.get(message.kind)
-    if render is None:
-        return ""
-    return render(message, max(message.received_at - start_unix_ms, 0) / 1000, row)
+    return "" if render is None else render(message, offset_ms / 1000, row)
 
 
 def _chat(message: ChatMessage, offset: float, row: int) -> str:
@@ -90,10 +73,7 @@ def _who(message: ChatMessage, offset: float) -> str:
 
 
 def _price(message: ChatMessage) -> str:
-    """Thousandths as a plain decimal: 30000 is 30, 100 is 0.1."""
-    whole, thousandths = divmod(message.price, 1000)
-    number = f"{whole}.{thousandths:03d}".rstrip("0").rstrip(".")
-    return f'price="{number}" currency="{escape(message.currency)}"'
+    return f'price="{decimal(message.price)}" currency="{escape(message.currency)}"'
 
 
 def _gift(message: ChatMessage, offset: float, row: int) -> str:
@@ -149,19 +129,19 @@ class XmlChatWriter:
     The closing tag is written by `close`.
     """
 
-    def __init__(self, path: Path, start_unix_ms: int, head: ChatHead) -> None:
+    def __init__(self, path: Path, timing: Timing, head: ChatHead) -> None:
         """Create the file with its head. Raises FileExistsError."""
-        self._start = start_unix_ms
+        self._offset_ms = timing.offset_ms
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = os.fdopen(os.open(path, flags, 0o644), "ab", buffering=0)
-        self._pending = [OPENING, metadata(head, start_unix_ms)]
+        self._pending = [OPENING, metadata(head, timing.start_ms)]
         self.rows = 0
         self.size = 0
         self.flush()
 
     def write(self, message: ChatMessage) -> None:
         """Add one message, when it is of a kind that the XML holds."""
-        line = element(message, self._start, self.rows)
+        line = element(message, self._offset_ms(message.received_at), self.rows)
         if not line:
             return
         self.rows += 1
@@ -193,12 +173,13 @@ class XmlChatWriter:
         self._file.close()
 
 
-def render_xml(messages: Iterable[ChatMessage], path: Path, start_unix_ms: int, head: ChatHead) -> int:
-    """Write a whole file from messages (a log, for one) in one go; the number of rows. Raises FileExistsError."""
-    writer = XmlChatWriter(path, start_unix_ms, head)
-    try:
-        for message in messages:
-            writer.write(message)
-    finally:
-        writer.close()
-    return writer.rows
+def xml_lines(messages: Iterable[Timed], head: ChatHead, start_ms: int) -> Iterator[str]:
+    """The lines of a whole file; ``start_ms``: unix milliseconds of the start of the video."""
+    yield OPENING
+    yield metadata(head, start_ms)
+    row = 0
+    for offset_ms, message in messages:
+        if line := element(message, offset_ms, row):
+            row += 1
+            yield line
+    yield CLOSING

@@ -7,8 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services.danmu.adapters.messages import (
+from media.chat.message import (
     MAX_LINE_BYTES,
     Badge,
     ChatMessage,

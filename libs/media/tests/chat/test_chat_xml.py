@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from services.danmu.adapters.messages import ChatMessage, MessageKind
-from services.danmu.adapters.xml import ChatHead, XmlChatWriter, element, escape, render_xml
+from media.chat.head import ChatHead
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timed, Timing
+from media.chat.xml import XmlChatWriter, element, escape, xml_lines
 
 START = 1_750_000_000_000
 HEAD = ChatHead("bilibili", "1017", "Ann & Bob", title="<live>", category="Chess", live_started_at=START - 60_000)
@@ -48,6 +50,17 @@ def legal(text: str) -> str:
     )
 
 
+def render(messages: Iterable[ChatMessage], path: Path, head: ChatHead) -> int:
+    """What the service does: message by message; the whole file at once must be the same."""
+    writer = XmlChatWriter(path, Timing(START), head)
+    for message in messages:
+        writer.write(message)
+    writer.close()
+    at_once = "".join(xml_lines(map(Timing(START).of, messages), head, START))
+    assert path.read_bytes() == at_once.encode()
+    return writer.rows
+
+
 def root_of(path: Path) -> ElementTree.Element:
     return ElementTree.fromstring(path.read_bytes())
 
@@ -57,7 +70,7 @@ def test_a_comment_in_full() -> None:
 
     6088969 -> 0bc8acd0 is the pair of info[2][0] and info[0][7] in the example of DANMU_MSG in "bilibili-API-collect".
     """
-    assert element(CHAT, START, 7) == (
+    assert element(CHAT, 12_345, 7) == (
         f'<d p="12.345,4,18,9920249,{START + 12_000},0,0bc8acd0,7" user="Ann" uid="6088969">hi</d>\n'
     )
 
@@ -65,9 +78,9 @@ def test_a_comment_in_full() -> None:
 def test_a_gift_a_super_chat_and_a_membership() -> None:
     paid = CHAT._replace(price=30_500, currency="CNY", gift="Flower", quantity=3)
 
-    gift = ElementTree.fromstring(element(paid._replace(kind=MessageKind.GIFT), START, 0))
-    sc = ElementTree.fromstring(element(paid._replace(kind=MessageKind.SUPER_CHAT, duration_s=60), START, 0))
-    guard = ElementTree.fromstring(element(paid._replace(kind=MessageKind.MEMBERSHIP, level=3), START, 0))
+    gift = ElementTree.fromstring(element(paid._replace(kind=MessageKind.GIFT), 12_345, 0))
+    sc = ElementTree.fromstring(element(paid._replace(kind=MessageKind.SUPER_CHAT, duration_s=60), 12_345, 0))
+    guard = ElementTree.fromstring(element(paid._replace(kind=MessageKind.MEMBERSHIP, level=3), 12_345, 0))
 
     common = {"ts": "12.345", "user": "Ann", "uid": "6088969", "timestamp": str(START + 12_000)}
     price = {"price": "30.5", "currency": "CNY"}
@@ -80,22 +93,22 @@ def test_a_gift_a_super_chat_and_a_membership() -> None:
     ("thousandths", "written"), [(0, "0"), (100, "0.1"), (30_000, "30"), (1, "0.001"), (1_010, "1.01")]
 )
 def test_a_price_is_a_plain_decimal(thousandths: int, written: str) -> None:
-    line = element(CHAT._replace(kind=MessageKind.GIFT, price=thousandths), START, 0)
+    line = element(CHAT._replace(kind=MessageKind.GIFT, price=thousandths), 12_345, 0)
 
     assert ElementTree.fromstring(line).attrib["price"] == written
 
 
 def test_nothing_happens_before_the_start() -> None:
-    assert element(CHAT, START + 99_999, 0).startswith('<d p="0.000,')
+    assert Timing(START + 99_999).of(CHAT) == Timed(0, CHAT)
 
 
 def test_a_message_without_a_platform_time_is_dated_by_its_receipt() -> None:
-    assert f",{START + 12_345},0," in element(CHAT._replace(sent_at=0), START, 0)
+    assert f",{START + 12_345},0," in element(CHAT._replace(sent_at=0), 12_345, 0)
 
 
 def test_declaration_and_root_share_the_first_line(tmp_path: Path) -> None:
     """danmakuC takes a file for protobuf when they do not."""
-    render_xml([CHAT], tmp_path / "chat.xml", START, HEAD)
+    render([CHAT], tmp_path / "chat.xml", HEAD)
 
     first, *_, last = (tmp_path / "chat.xml").read_text().splitlines()
     assert first == '<?xml version="1.0" encoding="UTF-8"?><i>'
@@ -103,7 +116,7 @@ def test_declaration_and_root_share_the_first_line(tmp_path: Path) -> None:
 
 
 def test_the_head_says_what_was_recorded(tmp_path: Path) -> None:
-    render_xml([], tmp_path / "chat.xml", START, HEAD)
+    render([], tmp_path / "chat.xml", HEAD)
 
     metadata = root_of(tmp_path / "chat.xml").find("metadata")
     assert metadata is not None
@@ -140,7 +153,7 @@ def test_any_messages_make_a_well_formed_file(
 ) -> None:
     path = tmp_path_factory.mktemp("xml") / "chat.xml"
 
-    rows = render_xml(messages, path, START, ChatHead(title, title, title, title, title, title, START, title))
+    rows = render(messages, path, ChatHead(title, title, title, title, title, title, START, title))
 
     root = root_of(path)
     held = [message for message in messages if message.kind in XML_HOLDS]
@@ -151,14 +164,14 @@ def test_any_messages_make_a_well_formed_file(
 
 
 def test_rows_are_numbered_through(tmp_path: Path) -> None:
-    render_xml([CHAT] * 250, tmp_path / "chat.xml", START, HEAD)
+    render([CHAT] * 250, tmp_path / "chat.xml", HEAD)
 
     rows = [d.attrib["p"].rpartition(",")[2] for d in root_of(tmp_path / "chat.xml").findall("d")]
     assert rows == [str(number) for number in range(250)]
 
 
 def test_a_flush_hands_everything_to_the_system(tmp_path: Path) -> None:
-    writer = XmlChatWriter(tmp_path / "chat.xml", START, HEAD)
+    writer = XmlChatWriter(tmp_path / "chat.xml", Timing(START), HEAD)
     writer.write(CHAT)
     before = (tmp_path / "chat.xml").read_bytes()
     writer.flush()
@@ -171,13 +184,13 @@ def test_a_flush_hands_everything_to_the_system(tmp_path: Path) -> None:
 
 
 def test_a_file_is_not_written_over(tmp_path: Path) -> None:
-    render_xml([], tmp_path / "chat.xml", START, HEAD)
+    render([], tmp_path / "chat.xml", HEAD)
 
     with pytest.raises(FileExistsError):
-        XmlChatWriter(tmp_path / "chat.xml", START, HEAD)
+        XmlChatWriter(tmp_path / "chat.xml", Timing(START), HEAD)
 
 
 def test_the_sender_of_a_comment_is_the_checksum_of_the_id() -> None:
-    line = element(CHAT._replace(uid="x" * 5), START, 0)
+    line = element(CHAT._replace(uid="x" * 5), 12_345, 0)
 
     assert f",0,{zlib.crc32(b'xxxxx'):08x},0" in line

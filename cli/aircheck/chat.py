@@ -1,0 +1,193 @@
+"""``aircheck chat``: chat files without any server: other formats, other places in the video, several made one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from media.chat.ass import AssOptions
+from media.chat.editing import Realigned, merged, shifted
+from media.chat.formats import ChatInput, OutputFormat, Style, UnknownFormat, open_chat, write_chat
+from media.chat.xml_reader import InvalidXml
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from media.chat.timing import Timed
+
+app = typer.Typer(
+    name="chat",
+    help="""Work on chat files, without any server.
+
+    Reads the logs of recordings ([b].chat.jsonl.gz[/]), Bilibili-style XML of this and other recorders, and the JSON written here.
+
+    [b]aircheck chat convert[/] show.chat.jsonl.gz -o show.ass     subtitles that scroll over the video
+    [b]aircheck chat realign[/] show.xml -o moved.xml --shift -2.5  everything 2.5 s earlier
+    [b]aircheck chat merge[/] 000.xml 001.xml -o whole.xml          the files of one session, by the clock
+
+    Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong usage.""",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+_PROGRESS_BYTES = 4 << 20
+"""Smaller files are done before a bar could be read."""
+_errors = Console(stderr=True)
+
+Input = Annotated[
+    Path, typer.Argument(help="A chat log, XML or JSON file.", exists=True, dir_okay=False, readable=True)
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Where to write; a file of that name is replaced.")]
+To = Annotated[
+    OutputFormat | None,
+    typer.Option("--to", help="The format; without it the name of the output decides.", case_sensitive=False),
+]
+
+
+@app.command()
+def convert(  # noqa: PLR0913, PLR0917 - one per option
+    source: Input,
+    output: Output,
+    to: To = None,
+    resolution: Annotated[str, typer.Option(help="ASS: of the video, WIDTHxHEIGHT.")] = "1920x1080",
+    font: Annotated[str, typer.Option(help="ASS: name of the font.")] = "sans-serif",
+    font_size: Annotated[int, typer.Option(min=1, help="ASS: pixels of a normal line.")] = 42,
+    duration: Annotated[float, typer.Option(help="ASS: seconds a scrolling line needs to cross the screen.")] = 12.0,
+    fixed_duration: Annotated[float, typer.Option(help="ASS, SRT: seconds a line that stands still is shown.")] = 5.0,
+    opacity: Annotated[float, typer.Option(help="ASS: 1 = opaque, near 0 = invisible.")] = 0.8,
+    area: Annotated[float, typer.Option(help="ASS: share of the height that chat may cover, from the top.")] = 1.0,
+    gifts: Annotated[bool, typer.Option("--gifts", help="ASS, SRT: show gifts and memberships too.")] = False,
+) -> None:
+    """Write a chat file in another format.
+
+    The log holds everything; XML keeps chat, gifts, super chats and memberships; JSON and CSV keep every message; ASS and SRT show
+    what was said. In ASS a message appears at its own time always: where the screen is full, lines overlap.
+    """
+    style = _style(resolution, font, font_size, duration, fixed_duration, opacity, area, gifts)
+    with _failures():
+        _convert(open_chat(source), output, _format(output, to), style)
+
+
+@app.command()
+def merge(
+    sources: Annotated[list[Path], typer.Argument(help="Two or more chat files.", exists=True, dir_okay=False)],
+    output: Output,
+    to: To = None,
+    at: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Where each input begins in the merged video, in seconds, once per input. Without it the times of the recordings decide."
+        ),
+    ] = None,
+) -> None:
+    """Make one chat file of several: the segments of a session, or one broadcast on two platforms."""
+    if len(sources) < 2:
+        raise typer.BadParameter("one file cannot be merged; name at least two")
+    if at and len(at) != len(sources):
+        raise typer.BadParameter(f"{len(at)} times for {len(sources)} files: --at belongs to each of them")
+    with _failures():
+        inputs = [open_chat(path) for path in sources]
+        chosen = _format(output, to)
+        # A file says when it began only once its first line was read.
+        read = [list(_with_progress(one, path.name)) for one, path in zip(inputs, sources, strict=True)]
+        begins = [round(second * 1000) for second in at] if at else _begins(inputs, sources)
+        moved = [Realigned(timed, shifted(begin)) for timed, begin in zip(read, begins, strict=True)]
+        first = inputs[begins.index(min(begins))]
+        count = write_chat(
+            merged(moved), output, chosen, head=lambda: first.head, start_ms=lambda: first.start_ms, style=Style()
+        )
+        _told(inputs, output, count, sum(one.dropped for one in moved))
+
+
+@app.command()
+def realign(
+    source: Input,
+    output: Output,
+    shift: Annotated[float, typer.Option(help="Seconds by which everything comes later; negative: earlier.")],
+    to: To = None,
+) -> None:
+    """Move chat in time, for a video that was cut or that begins at another moment. What would lie before the start is left out."""
+    with _failures():
+        chat = open_chat(source)
+        moved = Realigned(_with_progress(chat, source.name), shifted(round(shift * 1000)))
+        count = write_chat(
+            moved,
+            output,
+            _format(output, to),
+            head=lambda: chat.head,
+            start_ms=lambda: chat.start_ms - round(shift * 1000) if chat.start_ms else 0,
+            style=Style(),
+        )
+        _told([chat], output, count, moved.dropped)
+
+
+def _convert(chat: ChatInput, output: Path, to: OutputFormat, style: Style) -> None:
+    messages = _with_progress(chat, output.name)
+    count = write_chat(messages, output, to, head=lambda: chat.head, start_ms=lambda: chat.start_ms, style=style)
+    _told([chat], output, count, 0)
+
+
+def _begins(inputs: Iterable[ChatInput], paths: Iterable[Path]) -> list[int]:
+    for chat, path in zip(inputs, paths, strict=True):
+        if not chat.start_ms:
+            raise UnknownFormat(f"{path.name} does not say when it began: place the files with --at")
+    first = min(chat.start_ms for chat in inputs)
+    return [chat.start_ms - first for chat in inputs]
+
+
+def _format(output: Path, to: OutputFormat | None) -> OutputFormat:
+    if to is not None:
+        return to
+    try:
+        return OutputFormat(output.suffix.lower().removeprefix("."))
+    except ValueError:
+        names = ", ".join(OutputFormat)
+        raise typer.BadParameter(f"the format is not clear from {output.name!r}: use --to ({names})") from None
+
+
+def _style(
+    resolution: str, font: str, font_size: int, duration: float, fixed: float, opacity: float, area: float, gifts: bool
+) -> Style:
+    try:
+        width, _, height = resolution.lower().partition("x")
+        drawn = AssOptions(int(width), int(height), font, font_size, duration, fixed, opacity, area, gifts)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    return Style(ass=drawn, cue_s=fixed, gifts=gifts)
+
+
+def _with_progress(chat: ChatInput, name: str) -> Iterator[Timed]:
+    """The messages; a bar on standard error while a long file is read."""
+    if chat.size < _PROGRESS_BYTES or not _errors.is_terminal:
+        yield from chat
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_errors, transient=True) as progress:
+        task = progress.add_task(name, total=chat.size)
+        for number, timed in enumerate(chat):
+            if number % 2048 == 0:
+                progress.update(task, completed=chat.done)
+            yield timed
+
+
+def _told(inputs: Iterable[ChatInput], output: Path, count: int, dropped: int) -> None:
+    damaged = sum(chat.damaged for chat in inputs)
+    remarks = [f"{dropped} before the start left out"] if dropped else []
+    remarks += [f"{damaged} places could not be read"] if damaged else []
+    typer.echo(f"{output}: {count} messages{''.join(f', {one}' for one in remarks)}")
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except (UnknownFormat, InvalidXml, OSError) as error:
+        _errors.print(f"[red]chat:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error

@@ -1,0 +1,89 @@
+"""``aircheck chat``: exit codes, formats by name, times."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from aircheck.main import app
+from media.chat.head import ChatHead
+from media.chat.log import ChatLogWriter, LogHead
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timing
+from typer.testing import CliRunner
+
+START = 1_750_000_000_000
+
+
+def log(path: Path, start_ms: int, *offsets: int) -> Path:
+    writer = ChatLogWriter(path, LogHead(ChatHead("bilibili", "1", "Ann", "a show"), Timing(start_ms)))
+    for offset in offsets:
+        writer.append(
+            ChatMessage(MessageKind.CHAT, start_ms + offset, user="Bob", text=f"at {start_ms + offset - START}")
+        )
+    writer.close()
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["chat", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.ass", "a.srt", "a.json", "a.csv"])
+def test_the_name_of_the_output_decides_the_format(tmp_path: Path, name: str) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 1500, 2500)
+
+    code, said = run("convert", source, "-o", tmp_path / name)
+
+    assert code == 0 and "2 messages" in said
+    text = (tmp_path / name).read_text()
+    assert "at 1500" in text and {"a.xml": "<i>", "a.ass": "[Script Info]", "a.srt": "-->"}.get(name, "") in text
+
+
+def test_options_of_the_drawing_reach_the_file(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 0)
+
+    code, _ = run(
+        "convert", source, "-o", tmp_path / "o.txt", "--to", "ass", "--resolution", "640x360", "--font-size", 20
+    )
+
+    text = (tmp_path / "o.txt").read_text()
+    assert code == 0 and "PlayResX: 640" in text and ",20,&H33FFFFFF" in text
+
+
+def test_segments_are_merged_by_the_clock_or_where_they_are_placed(tmp_path: Path) -> None:
+    first, second = log(tmp_path / "0.gz", START, 100), log(tmp_path / "1.gz", START + 60_000, 100)
+
+    by_clock = run("merge", second, first, "-o", tmp_path / "c.json")
+    placed = run("merge", first, second, "-o", tmp_path / "p.json", "--at", 10, "--at", 5)
+
+    assert (by_clock[0], placed[0]) == (0, 0)
+    clock, place = (json.loads((tmp_path / name).read_text()) for name in ("c.json", "p.json"))
+    assert [(one["offset_ms"], one["text"]) for one in clock["messages"]] == [(100, "at 100"), (60_100, "at 60100")]
+    assert [(one["offset_ms"], one["text"]) for one in place["messages"]] == [(5_100, "at 60100"), (10_100, "at 100")]
+    assert clock["start_ms"] == START
+
+
+def test_a_shift_moves_and_says_what_it_left_out(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 1000, 3000)
+
+    code, said = run("realign", source, "-o", tmp_path / "o.json", "--shift", "-2")
+
+    moved = json.loads((tmp_path / "o.json").read_text())
+    assert code == 0 and "1 messages, 1 before the start left out" in said
+    assert [one["offset_ms"] for one in moved["messages"]] == [1000] and moved["start_ms"] == START + 2000
+
+
+def test_failures_have_their_exit_codes(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 0)
+    (tmp_path / "bad").write_text("no chat")
+
+    assert run("convert", tmp_path / "bad", "-o", tmp_path / "o.xml")[0] == 1
+    assert run("convert", source, "-o", tmp_path / "no" / "folder.xml")[0] == 1
+    assert run("convert", source, "-o", tmp_path / "o.unknown")[0] == 2
+    assert run("convert", source, "-o", tmp_path / "o.ass", "--opacity", "7")[0] == 2
+    assert run("convert", tmp_path / "missing", "-o", tmp_path / "o.xml")[0] == 2
+    assert run("merge", source, "-o", tmp_path / "o.xml")[0] == 2
+    assert run("merge", source, source, "-o", tmp_path / "o.xml", "--at", 1)[0] == 2
