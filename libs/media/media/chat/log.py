@@ -1,6 +1,6 @@
 """The chat log: every message as JSON lines, in gzip members that end every 100 messages or flush.
 
-The finished log of a media segment begins with one line about itself, ``{"aircheck_chat":1,"head":{…},"start_ms":…,"moves":[[at,lost],…]}``: with
+The finished log of a media segment begins with one line about itself, ``{"aircheck_chat":1,"head":{…},"start_ms":…,"breaks":[[at,lost],…]}``: with
 it every other format can be made again from this file alone. The journal's chunks have no such line.
 
 A process that is killed loses what was not flushed and nothing else: each flush writes one complete gzip member, and
