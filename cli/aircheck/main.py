@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from aircheck import chat, dead_letters, events, record, replay, streamers, up
+from aircheck import chat, dead_letters, events, media, record, replay, streamers, up
 from aircheck.api import ApiError, NotLoggedIn
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(streamers.app, name="streamers")
 app.add_typer(events.app, name="events")
 app.add_typer(replay.app, name="replay")
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(media.app, name="media")
 
 
 def run() -> None:

@@ -53,6 +53,7 @@ class FlvParser:
         self._lost = True  # not aligned to a tag: true before the first item and after junk
         self._skipped = 0
         self._found_any = False
+        self.torn = 0  # bytes of an incomplete tag that the last `finish` dropped
 
     @property
     def buffered(self) -> int:
@@ -102,6 +103,7 @@ class FlvParser:
             self._lost = True
             self._skipped += 1
             position += 1
+        self.torn = self._skipped if torn else 0
         if self._skipped and not torn:
             items.append(Junk(self._skipped))
         self._lost, self._skipped, self._need, self._found_any = True, 0, _READ_AHEAD, False

@@ -10,7 +10,7 @@ from media.flv.amf0 import AmfValue
 from media.flv.metadata import DEFAULT_ROOM, ENTRY_SIZE, MIN_SPACING_MS
 from media.flv.parser import Buffer, FlvParser
 from media.flv.segment_file import SegmentFile
-from media.flv.tag import VIDEO, Tag
+from media.flv.tag import VIDEO, Item, Tag
 from media.flv.writer import DEFAULT_BUFFER
 from media.repair.chain import EndMarker, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
 from media.repair.limit import FileState, Limiter, Limits, SplitReason
@@ -137,11 +137,19 @@ class FlvRecorder:
             consecutive_replays=self._chain.consecutive_replays,
         )
 
+    @property
+    def repairs_without_file(self) -> tuple[Repair, ...]:
+        """Repairs of media that is in no completed file: while recording those of the open file, after `finish` of what became none."""
+        return tuple(self._log)
+
     def feed(self, chunk: Buffer, received_at: float | None = None) -> list[SegmentEvent]:
         """Add bytes of the current connection; `received_at` (wall clock, seconds) feeds the timeline."""
         if self._finished:
             raise ValueError("the recorder is finished")
-        items = self._parser.feed(chunk)
+        return self.feed_items(self._parser.feed(chunk), received_at)
+
+    def feed_items(self, items: list[Item], received_at: float | None = None) -> list[SegmentEvent]:
+        """Add what a parser of the caller returned, instead of bytes; the tags are the recorder's from here on."""
         if items:
             self._chain.process(items, received_at)
         return self._drain()
@@ -152,22 +160,36 @@ class FlvRecorder:
 
     def reconnected(self, offline_ms: int | None = None) -> list[SegmentEvent]:
         """The next bytes come from a new connection; `offline_ms` is the length of the break where the source's clock cannot tell."""
-        self._chain.process(self._parser.finish())
+        self._end_of_bytes()
         self._chain.end_connection(offline_ms)
         self._parser = FlvParser()
         self._connections += 1
         return self._drain()
 
-    def finish(self) -> list[SegmentEvent]:
-        """No more input: write everything, close the file. Calling it again does nothing."""
+    def finish(self, *, torn: int = 0) -> list[SegmentEvent]:
+        """No more input: write everything, close the file. Calling it again does nothing.
+
+        `torn`: bytes that the parser of a caller who feeds items dropped at the end.
+        """
         if self._finished:
             return []
         self._finished = True
-        self._chain.process(self._parser.finish())
+        self._end_of_bytes(torn)
         self._chain.finish()
         self._drop_waiting()
         self._close(SplitReason.END_OF_STREAM)
         return self._drain()
+
+    def abandon(self) -> None:
+        """Close the open file as it is, after an error; it can be recovered or removed. Nothing more may be fed."""
+        self._finished = True
+        if self._file is not None:
+            self._file.abandon()
+
+    def _end_of_bytes(self, torn: int = 0) -> None:
+        self._chain.process(self._parser.finish())
+        if torn := torn + self._parser.torn:
+            self._log.add(RepairKind.TORN, None, amount=torn)
 
     def _drain(self) -> list[SegmentEvent]:
         events, self._events = self._events, []
@@ -256,13 +278,14 @@ class FlvRecorder:
         return max(_SMALLEST_ROOM, room)
 
     def _close(self, reason: SplitReason, detail: str = "", next_start: int | None = None) -> None:
-        file, self._file = self._file, None
+        file = self._file
         if file is None:
             return
         if self._end_marker is not None:
             file.write_end_marker(self._end_marker)
             self._end_marker = None
         size = file.close()
+        self._file = None
         self._completed_bytes += size
         self._completed_ms += file.duration_ms
         if reason is SplitReason.CUT:

@@ -6,10 +6,21 @@ import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from media.flv.amf0 import AmfValue
 from media.flv.errors import FlvError
 from media.flv.metadata import KeyframeIndex, carried_fields, encode_metadata, read_metadata, reserved_room
-from media.flv.tag import AUDIO, KEYFRAME, PREVIOUS_TAG_SIZE, SCRIPT, TAG_HEADER_SIZE, TAG_TYPES, classify
-from media.flv.writer import FILE_HEADER_SIZE
+from media.flv.tag import (
+    AUDIO,
+    KEYFRAME,
+    PREVIOUS_TAG_SIZE,
+    SCRIPT,
+    SCRIPT_DATA,
+    TAG_HEADER_SIZE,
+    TAG_TYPES,
+    Tag,
+    classify,
+)
+from media.flv.writer import FILE_HEADER_SIZE, encode_tag
 
 _BLOCK: Final = 1 << 20
 _MAX_TRUNCATED: Final = 64 << 20
@@ -20,13 +31,29 @@ _read_tag = struct.Struct(">II3xBB").unpack
 
 @dataclass(frozen=True, slots=True)
 class RecoveredFile:
-    """The file as it is now; `indexed` = its duration and keyframe index were written."""
+    """The file as it is now; `indexed` = its duration and keyframe index are true, `changed` = something had to be written."""
 
     bytes: int
     duration_ms: int
     keyframes: int
     truncated_bytes: int
     indexed: bool
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """The script tag in front of the media: where it begins, where the next tag does, its payload and the fields of an `onMetaData`."""
+
+    start: int
+    end: int
+    payload: bytes
+    fields: dict[str, AmfValue] | None
+
+    @property
+    def room(self) -> int | None:
+        """Entries that the tag has room for; None when it was not written with room."""
+        return reserved_room(self.fields) if self.fields else None
 
 
 @dataclass(slots=True)
@@ -34,9 +61,19 @@ class _Scan:
     end: int  # where the last whole tag ends, the size behind it not counted
     last_size: int = 0
     duration_ms: int = 0
-    keyframes: list[tuple[int, int]] = field(default_factory=list)
-    audio: list[tuple[int, int]] = field(default_factory=list)
-    script: tuple[int, int] | None = None  # position and size of the first script payload
+    first_ms: int | None = None
+    keyframes: int = 0
+    index: KeyframeIndex = field(default_factory=KeyframeIndex)
+    audio: KeyframeIndex = field(default_factory=KeyframeIndex)
+    script: _Script | None = None
+
+    @property
+    def places(self) -> KeyframeIndex:
+        """Where a player may start: keyframes, or any audio where there is no video."""
+        return self.index if self.keyframes else self.audio
+
+    def begin_index(self, room: int) -> None:
+        self.index, self.audio = KeyframeIndex(room), KeyframeIndex(room)
 
 
 def recover(file: BinaryIO, *, max_truncated: int = _MAX_TRUNCATED) -> RecoveredFile:
@@ -45,22 +82,70 @@ def recover(file: BinaryIO, *, max_truncated: int = _MAX_TRUNCATED) -> Recovered
     `file` is seekable and open for reading and writing. Idempotent. Raises FlvError when the file is not FLV, or when more than
     `max_truncated` bytes would go: that is not what a crash of the recorder leaves, and repairing it is a decision for somebody else.
     """
-    length = file.seek(0, 2)
-    file.seek(0)
-    header = file.read(FILE_HEADER_SIZE)
-    if len(header) < FILE_HEADER_SIZE or header[:3] != b"FLV":
-        raise FlvError("not an FLV file")
-    scan = _scan(file, int.from_bytes(header[5:9]) + PREVIOUS_TAG_SIZE, length)
+    length, scan = _scan_file(file)
     whole = scan.end + PREVIOUS_TAG_SIZE
     truncated = max(0, length - whole)
     if truncated > max_truncated:
         raise FlvError(f"{truncated} bytes of the file are no FLV tags: more than a crash leaves behind")
-    file.truncate(min(length, whole))
-    file.seek(scan.end)
-    file.write(scan.last_size.to_bytes(PREVIOUS_TAG_SIZE))
-    indexed = _write_index(file, scan, whole)
+    if length != whole:
+        file.truncate(min(length, whole))
+        file.seek(scan.end)
+        file.write(scan.last_size.to_bytes(PREVIOUS_TAG_SIZE))
+    patched = _write_index(file, scan, whole)
     file.flush()
-    return RecoveredFile(whole, scan.duration_ms, len(scan.keyframes), truncated, indexed)
+    changed = length != whole or patched is True
+    return RecoveredFile(whole, scan.duration_ms, scan.keyframes, truncated, patched is not None, changed)
+
+
+def copy_with_index(file: BinaryIO, target: BinaryIO) -> RecoveredFile:
+    """Copy a file whose script tag has no room for an index, giving it one that has; all other tags stay as they are, byte for byte.
+
+    A torn last tag is left out. `target` is seekable, empty and open for writing. Raises FlvError when `file` is not FLV.
+    """
+    length, scan = _scan_file(file)
+    script = scan.script or _Script(_first_tag(file), _first_tag(file), b"", None)
+    fields = carried_fields(script.fields or {})
+    whole = scan.end + PREVIOUS_TAG_SIZE
+    index = KeyframeIndex()
+    tag_size = len(_script_tag(encode_metadata(fields, index, duration_ms=0, file_size=0).payload))
+    moved = tag_size - (script.end - script.start)
+    for time_ms, at in zip(scan.places.times, scan.places.positions, strict=True):
+        index.add(time_ms, at + moved)
+    encoded = encode_metadata(fields, index, duration_ms=scan.duration_ms, file_size=whole + moved)
+    _copy(file, target, 0, script.start)
+    target.write(_script_tag(encoded.payload))
+    _copy(file, target, script.end, scan.end)
+    target.write(scan.last_size.to_bytes(PREVIOUS_TAG_SIZE))
+    return RecoveredFile(
+        whole + moved, scan.duration_ms, scan.keyframes, max(0, length - whole), indexed=True, changed=True
+    )
+
+
+def _scan_file(file: BinaryIO) -> tuple[int, _Scan]:
+    length = file.seek(0, 2)
+    return length, _scan(file, _first_tag(file), length)
+
+
+def _first_tag(file: BinaryIO) -> int:
+    file.seek(0)
+    header = file.read(FILE_HEADER_SIZE)
+    if len(header) < FILE_HEADER_SIZE or header[:3] != b"FLV":
+        raise FlvError("not an FLV file")
+    return int.from_bytes(header[5:9]) + PREVIOUS_TAG_SIZE
+
+
+def _script_tag(payload: bytes) -> bytes:
+    return encode_tag(Tag(SCRIPT, 0, memoryview(payload), SCRIPT_DATA))
+
+
+def _copy(file: BinaryIO, target: BinaryIO, start: int, end: int) -> None:
+    file.seek(start)
+    while start < end:
+        block = file.read(min(_BLOCK, end - start))
+        if not block:
+            raise FlvError("the file became shorter while it was read")
+        target.write(block)
+        start += len(block)
 
 
 def _scan(file: BinaryIO, position: int, length: int) -> _Scan:
@@ -79,23 +164,37 @@ def _scan(file: BinaryIO, position: int, length: int) -> _Scan:
             if size_behind != TAG_HEADER_SIZE + size:
                 break
         timestamp = time_word >> 8 | (time_word & 255) << 24
-        _note(scan, tag_type, timestamp, position, size, classify(tag_type, first, second))
+        if tag_type == SCRIPT:
+            if scan.first_ms is None and scan.script is None and size <= _MAX_SCRIPT:
+                _note_script(scan, file, position, size)
+        else:
+            _note(scan, tag_type, timestamp, position, classify(tag_type, first, second))
         scan.last_size = size + TAG_HEADER_SIZE
         scan.end = end
         position = end + PREVIOUS_TAG_SIZE
     return scan
 
 
-def _note(scan: _Scan, tag_type: int, timestamp: int, position: int, size: int, kind: int) -> None:
-    if tag_type == SCRIPT:
-        if scan.script is None and size <= _MAX_SCRIPT:
-            scan.script = (position + TAG_HEADER_SIZE, size)
+def _note_script(scan: _Scan, file: BinaryIO, position: int, size: int) -> None:
+    file.seek(position + TAG_HEADER_SIZE)
+    payload = file.read(size)
+    end = position + TAG_HEADER_SIZE + size + PREVIOUS_TAG_SIZE
+    scan.script = _Script(position, end, payload, read_metadata(payload))
+    if (room := scan.script.room) is not None:
+        scan.begin_index(room)
+
+
+def _note(scan: _Scan, tag_type: int, timestamp: int, position: int, kind: int) -> None:
+    if kind > KEYFRAME:
         return
-    scan.duration_ms = max(scan.duration_ms, timestamp)
+    if scan.first_ms is None:
+        scan.first_ms = timestamp
+    scan.duration_ms = max(scan.duration_ms, timestamp - scan.first_ms)
     if kind == KEYFRAME:
-        scan.keyframes.append((timestamp, position))
-    elif tag_type == AUDIO and kind < KEYFRAME:
-        scan.audio.append((timestamp, position))
+        scan.keyframes += 1
+        scan.index.add(timestamp, position)
+    elif tag_type == AUDIO:
+        scan.audio.add(timestamp, position)
 
 
 class _HeaderReader:
@@ -116,21 +215,16 @@ class _HeaderReader:
         return self._block[offset : offset + size].ljust(size, b"\0")
 
 
-def _write_index(file: BinaryIO, scan: _Scan, size: int) -> bool:
-    if scan.script is None:
+def _write_index(file: BinaryIO, scan: _Scan, size: int) -> bool | None:
+    """Patch the index; whether it had to be written, None when the script tag has no room for it."""
+    script = scan.script
+    if script is None or script.fields is None or script.room is None:
+        return None
+    encoded = encode_metadata(carried_fields(script.fields), scan.places, duration_ms=scan.duration_ms, file_size=size)
+    if len(encoded.payload) != len(script.payload):
+        return None  # written by another program
+    if encoded.payload == script.payload:
         return False
-    position, length = scan.script
-    file.seek(position)
-    fields = read_metadata(file.read(length))
-    room = reserved_room(fields) if fields else None
-    if fields is None or room is None:
-        return False
-    index = KeyframeIndex(room)
-    for time_ms, at in scan.keyframes or scan.audio:
-        index.add(time_ms, at)
-    encoded = encode_metadata(carried_fields(fields), index, duration_ms=scan.duration_ms, file_size=size)
-    if len(encoded.payload) != length:
-        return False  # written by another program
-    file.seek(position)
+    file.seek(script.start + TAG_HEADER_SIZE)
     file.write(encoded.payload)
     return True

@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from media.flv.amf0 import AmfValue
 from media.flv.metadata import EncodedMetadata, KeyframeIndex, encode_metadata
-from media.flv.tag import AUDIO, SCRIPT, SCRIPT_DATA, TAG_HEADER_SIZE, VIDEO, FlvHeader, Tag
+from media.flv.tag import AUDIO, PREVIOUS_TAG_SIZE, SCRIPT, SCRIPT_DATA, TAG_HEADER_SIZE, VIDEO, FlvHeader, Tag
 from media.flv.writer import DEFAULT_BUFFER, FILE_HEADER_SIZE, FlvWriter, encode_header
 
 PATCH_INTERVAL_MS: Final = 5000
@@ -68,7 +68,9 @@ class SegmentFile:
         position = self._writer.position
         keyframes = self._writer.write(tags, self.start_ms)
         if not self._flags & 1:  # without video every audio tag is a place to start
-            self._index.add(tags[0].timestamp - self.start_ms, position)
+            for tag in tags:
+                self._index.add(tag.timestamp - self.start_ms, position)
+                position += TAG_HEADER_SIZE + len(tag.payload) + PREVIOUS_TAG_SIZE
         for time_ms, at in keyframes:
             self._index.add(time_ms, at)
         self.keyframes += len(keyframes)
@@ -87,6 +89,10 @@ class SegmentFile:
         self._patch()
         self._file.close()
         return size
+
+    def abandon(self) -> None:
+        """Close the file as it is: writing to it failed."""
+        self._file.close()
 
     def _patch(self) -> None:
         self._patched_at = self.end_ms

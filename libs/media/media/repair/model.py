@@ -13,6 +13,7 @@ class RepairKind(StrEnum):
     """What was wrong with the input."""
 
     JUNK = "junk"  # bytes between tags were skipped; amount = bytes
+    TORN = "torn"  # the last tag of a connection or file was incomplete and dropped; amount = bytes
     FRAGMENT = "fragment"  # a connection or file too short to keep was dropped; amount = tags
     HEADER_REPEATED = "header_repeated"  # an equal sequence header was dropped
     HEADER_REPLACED = "header_replaced"  # several different headers in a row: the last one counts
