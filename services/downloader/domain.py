@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 from contracts.aggregate import Aggregate, Rejected
 from contracts.downloader import (
@@ -27,16 +28,19 @@ from contracts.downloader import (
 from contracts.message import Event
 from contracts.values import EndReason
 
+CutCause = Literal["command", "title", "category"]
+
 
 @dataclass(frozen=True, slots=True)
 class OpenSegment:
-    """A file that is being written, or was when its owner was lost. ``epoch`` is that owner's."""
+    """A file that is being written, or was when its owner was lost. ``epoch`` is that owner's, ``uri`` the name it was begun under."""
 
     index: int
     epoch: int
     worker: str
     start_ms: int
     started_at: str
+    uri: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Recording:
     worker: str = ""
     epoch: int = 0
     cuts: int = 0
+    cut_cause: CutCause = "command"
     open: tuple[OpenSegment, ...] = ()
     completed: frozenset[tuple[int, int]] = field(default_factory=frozenset)
     next_index: int = 0
@@ -67,16 +72,14 @@ class Recording:
 def evolve(state: Recording, event: Event) -> Recording:
     """The recording after an event."""
     match event:
-        case RecordingRequested() | RecordingReconfigured():
+        case RecordingRequested() | RecordingReconfigured() | CutRequested():
             return _asked(state, event)
         case RecordingStarted():
             return replace(state, worker=event.worker, epoch=event.epoch)
         case StopRequested():
             return replace(state, stop=event.reason)
-        case CutRequested():
-            return replace(state, cuts=state.cuts + 1)
         case SegmentOpened():
-            opened = OpenSegment(event.index, state.epoch, state.worker, event.start_ms, event.started_at)
+            opened = OpenSegment(event.index, state.epoch, state.worker, event.start_ms, event.started_at, event.uri)
             return replace(state, open=(*state.open, opened), next_index=max(state.next_index, event.index + 1))
         case SegmentCompleted() | SegmentDiscarded():
             return _settled(state, event)
@@ -89,12 +92,17 @@ def evolve(state: Recording, event: Event) -> Recording:
     return state
 
 
-def _asked(state: Recording, event: RecordingRequested | RecordingReconfigured) -> Recording:
+def _asked(state: Recording, event: RecordingRequested | RecordingReconfigured | CutRequested) -> Recording:
+    """``request`` is always what is asked for now: the newest title, category and configuration are in it."""
     if isinstance(event, RecordingRequested):
         return replace(state, request=event, next_index=event.first_index)
     if state.request is None:
         return state
-    return replace(state, request=state.request.model_copy(update={"effective": event.effective}))
+    if isinstance(event, RecordingReconfigured):
+        return replace(state, request=state.request.model_copy(update={"effective": event.effective}))
+    renamed = {name: value for name in ("title", "category") if (value := getattr(event, name)) is not None}
+    request = state.request.model_copy(update=renamed)
+    return replace(state, request=request, cuts=state.cuts + 1, cut_cause=event.cause)
 
 
 def _settled(state: Recording, event: SegmentCompleted | SegmentDiscarded) -> Recording:
@@ -141,12 +149,15 @@ def decide_stop(state: Recording, command: StopRecording) -> list[Event]:
 
 
 def decide_cut(state: Recording, command: CutRecording) -> list[Event]:
-    """Ask for a new file at the next keyframe; only a running recording has one."""
+    """Ask for a new file at the next keyframe; only a running recording has one. One that waits still learns its new title."""
+    over = state.request is None or state.ended or state.stop is not None
+    if command.cause != "command":
+        return [] if over else [CutRequested(**command.model_dump())]
     if state.request is None:
         raise Rejected("Unknown recording", status=404, detail=f"there is no recording {command.recording_id}")
-    if state.ended or state.stop is not None or state.epoch == 0:
+    if over or state.epoch == 0:
         raise Rejected("Recording does not run", detail="only a running recording can be cut")
-    return [CutRequested(recording_id=command.recording_id)]
+    return [CutRequested(**command.model_dump())]
 
 
 def decide_reconfigure(state: Recording, command: ReconfigureRecording) -> list[Event]:

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Facts:
-    """Events of one recording."""
+    """Events of one recording. ``request`` is replaced when its title or its configuration changes."""
 
     def __init__(self, request: RecordingRequested) -> None:
         self.request = request
@@ -35,6 +35,7 @@ class Facts:
             "streamer": request.streamer_name,
             "title": request.title,
             "platform": request.platform,
+            "category": request.category,
             "session": request.session_id,
         }
         at = started_at.astimezone()
@@ -45,6 +46,11 @@ class Facts:
             log.warning("file_template.bad", template=request.effective.file_template, error=str(error))
             name = render(Effective().file_template, values, at=at, index=index)
         return name.with_name(f"{name.name}.{extension}")
+
+    def smallest(self, default: int) -> int:
+        """Bytes below which a finished file is not kept; ``default`` where the streamer's settings say nothing."""
+        wanted = self.request.effective.min_segment_bytes
+        return default if wanted is None else wanted
 
     def started(self, worker: str, epoch: int) -> downloader.RecordingStarted:
         """This replica owns the recording from here on."""
@@ -109,4 +115,4 @@ class Facts:
 
 def open_segment(event: downloader.SegmentOpened, epoch: int, worker: str) -> OpenSegment:
     """The state of a file that was just begun."""
-    return OpenSegment(event.index, epoch, worker, event.start_ms, event.started_at)
+    return OpenSegment(event.index, epoch, worker, event.start_ms, event.started_at, event.uri)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import datetime
+from pathlib import PurePosixPath
 
 import structlog
 from contracts import downloader
@@ -33,6 +33,8 @@ class Filing:
         self._epoch, self._min_bytes = epoch, min_bytes
         self._queue: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._opened: dict[int, OpenSegment] = {}
+        self._smallest: dict[int, int] = {}
+        self._keys: dict[int, PurePosixPath] = {}
         self._uploads: set[asyncio.Task[None]] = set()
 
     def take(self, event: EngineEvent) -> None:
@@ -88,15 +90,18 @@ class Filing:
         key = self._facts.key(event.index, event.started_at, event.extension)
         fact = self._facts.opened(event, self._folder.storage.uri(str(key)))
         self._opened[event.index] = open_segment(fact, self._epoch, "")
+        # What holds at the beginning of a file holds for its name and its end, whatever is asked for meanwhile.
+        self._keys[event.index], self._smallest[event.index] = key, self._facts.smallest(self._min_bytes)
         return fact
 
     async def _finish(self, event: SegmentCompleted, parts: list[Part]) -> list[Event]:
         part = self._session.part(event.index)
-        if event.bytes < self._min_bytes:
+        smallest = self._smallest.pop(event.index)
+        if event.bytes < smallest:
             metrics.SEGMENTS.labels("discarded").inc()
             self._session.forget(event.index)
             parts.append(part)
-            return [self._facts.discarded(event.index, f"{event.bytes} bytes are less than {self._min_bytes}")]
+            return [self._facts.discarded(event.index, f"{event.bytes} bytes are less than {smallest}")]
         if self._folder.remote:
             upload = asyncio.create_task(self._upload(event, part), name=f"upload-{part.path.name}")
             self._uploads.add(upload)
@@ -108,10 +113,12 @@ class Filing:
 
     async def _name(self, event: SegmentCompleted, part: Part) -> downloader.SegmentCompleted:
         opened = self._opened[event.index]
-        key = self._facts.key(event.index, datetime.fromisoformat(opened.started_at), part.extension)
-        fact = await self._folder.finish(part, key, lambda artifact: self._facts.completed(event, opened, artifact))
+        fact = await self._folder.finish(
+            part, self._keys[event.index], lambda artifact: self._facts.completed(event, opened, artifact)
+        )
         metrics.SEGMENTS.labels("completed").inc()
         self._opened.pop(event.index)
+        self._keys.pop(event.index)
         self._session.forget(event.index)
         return fact
 

@@ -46,7 +46,9 @@ async def cut_recording(command: CutRecording, work: Work) -> None:
 async def reconfigure_recording(command: ReconfigureRecording, work: Work) -> None:
     """Keep the new configuration of a recording for whoever records it."""
     at = await work.load(RECORDING, command.recording_id)
-    await work.append(at, domain.decide_reconfigure(at.state, command))
+    events = domain.decide_reconfigure(at.state, command)
+    await work.append(at, events)
+    await store.follow(work.connection, events)
 
 
 def handlers() -> Handlers:

@@ -7,14 +7,14 @@ update recordings set status = 'recording', worker = $2, epoch = $3, changed_at 
 -- name: stop_requested
 update recordings set stop_reason = $2, changed_at = now() where recording_id = $1
 
--- name: cut_requested
-update recordings set cuts = cuts + 1, changed_at = now() where recording_id = $1
+-- name: changed
+update recordings set changes = changes + 1, changed_at = now() where recording_id = $1
 
 -- name: ended
 update recordings set status = 'ended', cursor = null, changed_at = now() where recording_id = $1
 
 -- name: asked
-select recording_id, stop_reason, cuts from recordings where recording_id = any($1::text[])
+select recording_id, stop_reason, changes from recordings where recording_id = any($1::text[])
 
 -- name: save_cursor
 update recordings set cursor = $3 where recording_id = $1 and epoch = $2

@@ -1,4 +1,4 @@
-"""What people ask of the recordings in hand: stop and cut are handled by any replica, so the owner looks, once for all of them."""
+"""What people ask of the recordings in hand: stops, cuts and new settings are handled by any replica, so the owner looks, once for all of them."""
 
 from __future__ import annotations
 

@@ -16,17 +16,19 @@ from contracts.values import EndReason, Json
 
 from services.downloader import domain, metrics
 from services.downloader.adapters.capture import Capture, Ended, Patience, Sources
-from services.downloader.adapters.engine import Bounds, DiskFailed, Gaps, StartPoint, Take
+from services.downloader.adapters.engine import DiskFailed, Gaps, StartPoint, Take
 from services.downloader.adapters.engines import Engines
 from services.downloader.adapters.files import Folder, Session
 from services.downloader.domain import Recording
 from services.downloader.facts import Facts
 from services.downloader.filing import Filing
+from services.downloader.following import Following
 from services.downloader.journal import Journal
 from services.downloader.requests import Requests
 from services.downloader.salvage import Salvage
 from services.downloader.settings import DownloaderSettings
-from services.downloader.store import Asked, View
+from services.downloader.splitting import CLOCK, ClockCuts, Splits, bounds_of, clock_step_s
+from services.downloader.store import View
 
 MEGABYTE = 1_000_000
 log = structlog.get_logger(__name__)
@@ -94,13 +96,13 @@ class Runner:
             min_bytes=self._settings.min_segment_bytes,
         )
         start = await self._start_point(journal, before)
-        take = Take(
-            session.open, start, _gaps(filing, journal, before), filing.take, _bounds(facts), session.keep_cursor
-        )
+        bounds, splits = bounds_of(facts.request.effective), Splits(filing.take)
+        take = Take(session.open, start, _gaps(filing, journal, before), splits.tell, bounds, session.keep_cursor)
         try:
             async with self._outside.engines.for_recording(facts.request.effective.quality) as make_engine:
                 capture = Capture(self._outside.sources_of(facts), make_engine, take, self._patience())
-                return await self._together(lease, capture, filing, facts, journal.state)
+                following = Following(capture, journal, facts, splits, bounds)
+                return await self._together(lease, capture, filing, facts, following, journal.state)
         except OSError as error:
             # A finished file could not be synced or named: it stays a part, which the end recovers if the disk allows it.
             return Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
@@ -108,9 +110,15 @@ class Runner:
             session.close()
 
     async def _together(
-        self, lease: Lease, capture: Capture, filing: Filing, facts: Facts, baseline: Recording
+        self,
+        lease: Lease,
+        capture: Capture,
+        filing: Filing,
+        facts: Facts,
+        following: Following,
+        baseline: Recording,
     ) -> Ended:
-        """Capture, file and watch until the capture is over and filed, or one of them fails."""
+        """Capture, file, follow and watch until the capture is over and filed, or one of them fails."""
 
         async def captured() -> Ended:
             try:
@@ -121,13 +129,16 @@ class Runner:
             return ended
 
         capturing = asyncio.create_task(captured(), name=f"capture-{lease.id}")
-        # These two end only by failing.
+        clock = ClockCuts(lambda: clock_step_s(facts.request.effective), lambda: following.cut(CLOCK))
+        # These end only by failing.
         helpers = [
             asyncio.create_task(filing.run(), name=f"filing-{lease.id}"),
+            asyncio.create_task(following.run(), name=f"following-{lease.id}"),
+            asyncio.create_task(clock.run(), name=f"clock-{lease.id}"),
             asyncio.create_task(self._watch(lease, capture, facts, baseline), name=f"watch-{lease.id}"),
         ]
         try:
-            with self._outside.requests.follow(lease.id, _Obey(capture, baseline.cuts)):
+            with self._outside.requests.follow(lease.id, following):
                 await asyncio.wait([capturing, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for helper in helpers:
                 if helper.done():
@@ -229,20 +240,6 @@ class Runner:
         )
 
 
-class _Obey:
-    """Turns what is asked of a recording into calls on its capture; cuts asked before this owner came are done by its new file."""
-
-    def __init__(self, capture: Capture, cuts: int) -> None:
-        self._capture, self._cuts = capture, cuts
-
-    def __call__(self, asked: Asked) -> None:
-        if asked.stop:
-            self._capture.stop(Ended(None))
-        if asked.cuts > self._cuts:
-            self._cuts = asked.cuts
-            self._capture.cut()
-
-
 def _gaps(filing: Filing, journal: Journal, before: Recording) -> Gaps:
     """A recording that goes on begins inside a gap, from where its media ended with the owner before."""
     state = journal.state
@@ -254,8 +251,3 @@ def _gaps(filing: Filing, journal: Journal, before: Recording) -> Gaps:
     gaps = Gaps(filing.take)
     gaps.open(position_ms, f"the owner changed from {before.worker} to {state.worker}")
     return gaps
-
-
-def _bounds(facts: Facts) -> Bounds:
-    effective = facts.request.effective
-    return Bounds(effective.segment_seconds * 1000 or None, effective.segment_bytes or None)

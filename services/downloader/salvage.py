@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import PurePosixPath
 
 import structlog
+from chassis.storage import UnsafePath
 from contracts.downloader import SegmentCompleted
 from contracts.message import Event
 from contracts.values import Artifact
@@ -88,7 +89,7 @@ class Salvage:
                 log.error("salvage.damaged", part=part.path.name, kept_as=str(kept), error=str(error))
                 await journal.append([*events, facts.discarded(part.index, f"damaged: {error}")])
                 return
-            if left.bytes < max(self._min_bytes, 1):
+            if left.bytes < max(facts.smallest(self._min_bytes), 1):
                 reason = f"{left.bytes} playable bytes were left of it"
                 await journal.append([*events, facts.discarded(part.index, reason)])
                 metrics.SEGMENTS.labels("discarded").inc()
@@ -97,9 +98,15 @@ class Salvage:
             def tell(artifact: Artifact) -> SegmentCompleted:
                 return facts.recovered(opened, left.duration_ms, artifact)
 
-            await journal.append([*events, await self._folder.finish(part, _key(part, facts, opened), tell)])
+            await journal.append([*events, await self._folder.finish(part, self._key_of(part, facts, opened), tell)])
             metrics.SEGMENTS.labels("recovered").inc()
             log.info("salvage.recovered", part=part.path.name, duration_ms=left.duration_ms, bytes=left.bytes)
+
+    def _key_of(self, part: Part, facts: Facts, opened: OpenSegment) -> PurePosixPath:
+        """The name the file was begun under, whatever the title is now; a new one where that lies in another storage."""
+        with suppress(UnsafePath):
+            return PurePosixPath(self._folder.storage.key(opened.uri)).with_suffix(f".{part.extension}")
+        return _key(part, facts, opened)
 
     async def _keep(self, part: Part) -> None:
         with recovery.claim(part) as file:

@@ -10,6 +10,7 @@ from chassis.sql import beside
 from contracts.downloader import (
     CutRequested,
     RecordingEnded,
+    RecordingReconfigured,
     RecordingRequested,
     RecordingStarted,
     StopRequested,
@@ -22,10 +23,10 @@ QUERIES = beside(__file__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of a running recording: to stop, and how many cuts so far."""
+    """What is asked of a running recording: to stop, and how often it was asked for a cut or given a new configuration."""
 
     stop: bool
-    cuts: int
+    changes: int
 
 
 async def follow(connection: Connection, events: Sequence[Event]) -> None:
@@ -38,8 +39,8 @@ async def follow(connection: Connection, events: Sequence[Event]) -> None:
                 await connection.execute(QUERIES["started"], event.recording_id, event.worker, event.epoch)
             case StopRequested():
                 await connection.execute(QUERIES["stop_requested"], event.recording_id, event.reason.value)
-            case CutRequested():
-                await connection.execute(QUERIES["cut_requested"], event.recording_id)
+            case CutRequested() | RecordingReconfigured():
+                await connection.execute(QUERIES["changed"], event.recording_id)
             case RecordingEnded():
                 await connection.execute(QUERIES["ended"], event.recording_id)
 
@@ -53,7 +54,7 @@ class View:
     async def asked(self, recordings: Sequence[str]) -> dict[str, Asked]:
         """What is asked of these recordings, in one query."""
         rows = await self._pool.fetch(QUERIES["asked"], list(recordings))
-        return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["cuts"]) for row in rows}
+        return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["changes"]) for row in rows}
 
     async def save_cursor(self, recording_id: str, epoch: int, cursor: Json) -> None:
         """Remember how far a playlist was written; a stale owner changes nothing."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from contracts.aggregate import Aggregate
 from contracts.config import StreamerResolved
-from contracts.downloader import RecordingEnded, StartRecording
+from contracts.downloader import CutRecording, RecordingEnded, StartRecording
 from contracts.message import Event
 from contracts.monitor import SessionClosed, SessionOpened
 from contracts.scheduler import (
     ProcessCompleted,
+    ProcessReconfigured,
+    ProcessRetitled,
     ProcessStopping,
     RecordingOver,
     RecordingPlanned,
@@ -19,16 +22,23 @@ from contracts.scheduler import (
     WatchStarted,
     WatchStopped,
 )
-from contracts.values import Effective, EndReason
+from contracts.values import Effective, EndReason, Json
 
 RETRY_CAP_S = 60.0
+NOT_OF_A_RECORDING = frozenset(
+    {"check_interval_s", "offline_grace_s", "filters", "pipelines", "upload_to", "record_chat", "keep_raw_chat"}
+)
+"""What the configuration says to other services: a change of it does not concern a recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """The recording of one session. ``running`` is the recording that has not ended yet."""
+    """The recording of one session. ``running`` is the recording that has not ended yet; title, category and settings are the newest."""
 
     plan: RecordingPlanned | None = None
+    title: str = ""
+    category: str = ""
+    effective: Effective = field(default_factory=Effective)
     recordings: tuple[str, ...] = ()
     running: str = ""
     segments: int = 0
@@ -49,7 +59,11 @@ def evolve_process(state: Process, event: Event) -> Process:
     """The process after an event."""
     match event:
         case RecordingPlanned():
-            return replace(state, plan=event, recordings=(event.recording_id,), running=event.recording_id)
+            return _planned(state, event)
+        case ProcessRetitled():
+            return replace(state, title=event.title, category=event.category)
+        case ProcessReconfigured():
+            return replace(state, effective=event.effective)
         case RecordingRetried():
             recordings = (*state.recordings, event.recording_id)
             return replace(state, recordings=recordings, running=event.recording_id, attempt=event.attempt)
@@ -67,6 +81,18 @@ def evolve_process(state: Process, event: Event) -> Process:
         case ProcessCompleted():
             return replace(state, completed=True)
     return state
+
+
+def _planned(state: Process, plan: RecordingPlanned) -> Process:
+    return replace(
+        state,
+        plan=plan,
+        title=plan.title,
+        category=plan.category,
+        effective=plan.effective,
+        recordings=(plan.recording_id,),
+        running=plan.recording_id,
+    )
 
 
 def evolve_watch(state: Watch, event: Event) -> Watch:
@@ -119,6 +145,35 @@ def decide_plan(state: Process, opened: SessionOpened, effective: Effective, rec
     ]
 
 
+def decide_retitle(state: Process, title: str, category: str) -> list[Event]:
+    """The channel shows something else now; no news for a process that is over or knows it already."""
+    if state.plan is None or state.stopping or (title, category) == (state.title, state.category):
+        return []
+    return [ProcessRetitled(session_id=state.plan.session_id, title=title, category=category)]
+
+
+def split_of(before: Process, after: Process) -> CutRecording | None:
+    """The cut of the running recording that a change of title or category asks for, as the settings say; the title goes first."""
+    wanted = after.effective.split_on
+    changed: tuple[Literal["title", "category"], ...] = ("title", "category")
+    cause = next((one for one in changed if one in wanted and getattr(before, one) != getattr(after, one)), None)
+    if cause is None or not after.running:
+        return None
+    return CutRecording(recording_id=after.running, cause=cause, title=after.title, category=after.category)
+
+
+def decide_reconfigure(state: Process, effective: Effective) -> list[Event]:
+    """Take over a configuration that differs in something a recording reads."""
+    if state.plan is None or state.stopping or of_a_recording(effective) == of_a_recording(state.effective):
+        return []
+    return [ProcessReconfigured(session_id=state.plan.session_id, effective=effective)]
+
+
+def of_a_recording(effective: Effective) -> Json:
+    """The part of a configuration that a recording reads."""
+    return effective.model_dump(mode="json", exclude=set(NOT_OF_A_RECORDING))
+
+
 def decide_close(state: Process, closed: SessionClosed) -> list[Event]:
     """The session is over: stop what runs; if nothing runs, the process is complete."""
     if state.stopping:
@@ -168,8 +223,9 @@ def start_of(state: Process, *, not_before: str | None = None) -> StartRecording
         streamer_name=plan.streamer_name,
         url=plan.url,
         platform=plan.platform,
-        title=plan.title,
-        effective=plan.effective,
+        title=state.title,
+        category=state.category,
+        effective=state.effective,
         first_index=state.next_index,
         not_before=not_before,
     )

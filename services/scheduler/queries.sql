@@ -9,6 +9,9 @@ delete from watches where streamer_id = $1
 -- name: effective
 select effective::text from watches where streamer_id = $1 and enabled
 
+-- name: session_of
+select session_id from watches where streamer_id = $1
+
 -- name: set_session
 update watches set session_id = $2 where streamer_id = $1
 

@@ -47,6 +47,11 @@ async def effective(connection: Connection, streamer_id: str) -> Effective | Non
     return Effective.model_validate_json(text) if text else None
 
 
+async def session_of(connection: Connection, streamer_id: str) -> str:
+    """The open session of a streamer; empty when there is none."""
+    return await connection.fetchval(QUERIES["session_of"], streamer_id) or ""
+
+
 async def set_session(connection: Connection, streamer_id: str, session_id: str) -> None:
     """Remember the open session of a streamer."""
     await connection.execute(QUERIES["set_session"], streamer_id, session_id)

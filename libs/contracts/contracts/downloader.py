@@ -18,6 +18,7 @@ class StartRecording(Command, type="downloader.start_recording.v1", key="recordi
     url: Url
     platform: str
     title: str
+    category: str = ""
     effective: Effective
     first_index: int = 0
     not_before: str | None = None
@@ -31,11 +32,16 @@ class StopRecording(Command, type="downloader.stop_recording.v1", key="recording
 
 
 class CutRecording(Command, type="downloader.cut_recording.v1", key="recording_id"):
-    """Begin a new segment at the next keyframe. ``cause`` becomes the split reason of the segment before; ``title`` names the next ones."""
+    """Begin a new segment at the next keyframe.
+
+    ``cause`` becomes the split reason of the segment before (``cut``, ``title_change``, ``category_change``); ``title`` and ``category``
+    name the next ones, where they are given.
+    """
 
     recording_id: Id
     cause: Literal["command", "title", "category"] = "command"
     title: str | None = None
+    category: str | None = None
 
 
 class ReconfigureRecording(Command, type="downloader.reconfigure_recording.v1", key="recording_id"):
@@ -55,6 +61,7 @@ class RecordingRequested(Event, type="downloader.recording.requested.v1", key="r
     url: Url
     platform: str
     title: str
+    category: str = ""
     effective: Effective
     first_index: int
     not_before: str | None = None
@@ -84,6 +91,7 @@ class CutRequested(Event, type="downloader.recording.cut_requested.v1", key="rec
     recording_id: Id
     cause: Literal["command", "title", "category"] = "command"
     title: str | None = None
+    category: str | None = None
 
 
 class RecordingReconfigured(Event, type="downloader.recording.reconfigured.v1", key="recording_id"):
@@ -106,7 +114,11 @@ class SegmentOpened(Event, type="downloader.recording.segment_opened.v1", key="r
 
 
 class SegmentCompleted(Event, type="downloader.recording.segment_completed.v1", key="recording_id"):
-    """A file is finished and will not change. ``repairs`` says what was mended in it, so that chat can be aligned."""
+    """A file is finished and will not change. ``repairs`` says what was mended in it, so that chat can be aligned.
+
+    ``split_reason`` says why it ended where it did: ``end``, ``cut``, ``title_change``, ``category_change``, ``clock``, ``duration_limit``,
+    ``size_limit``, a change of the media (``codec_change`` and the like), or ``recovered`` after a crash.
+    """
 
     recording_id: Id
     session_id: Id

@@ -46,6 +46,21 @@ class RecordingPlanned(Event, type="scheduler.process.planned.v1", key="session_
     started_at: str
 
 
+class ProcessRetitled(Event, type="scheduler.process.retitled.v1", key="session_id"):
+    """Title or category of the broadcast changed while its process goes on: later recordings of the session are named by it."""
+
+    session_id: Id
+    title: str
+    category: str
+
+
+class ProcessReconfigured(Event, type="scheduler.process.reconfigured.v1", key="session_id"):
+    """The configuration of the streamer changed in something a recording reads: later recordings of the session begin with it."""
+
+    session_id: Id
+    effective: Effective
+
+
 class RecordingOver(Event, type="scheduler.process.recording_over.v1", key="session_id"):
     """A recording of this process ended; says what it left, so that the next one goes on with the numbering."""
 

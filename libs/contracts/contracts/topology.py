@@ -34,6 +34,8 @@ CONSUMES: dict[str, tuple[type[Event], ...]] = {
     "scheduler": (
         config.StreamerResolved,
         config.StreamerRemoved,
+        monitor.ChannelWentLive,
+        monitor.ChannelTitleChanged,
         monitor.SessionOpened,
         monitor.SessionClosed,
         downloader.RecordingEnded,

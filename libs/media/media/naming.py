@@ -1,7 +1,9 @@
 """File names from templates: known fields only, every value sanitised, every part limited in bytes, never outside the root.
 
 A template is a relative path with fields in braces: ``{streamer}/{date}/{time} {title} {index:03}``. Fields: streamer, title, platform,
-session, date (YYYY-MM-DD), time (HH-MM-SS), year, month, day, hour, minute, second, unix, index (with an optional width as in ``{index:03}``).
+category, session, date (YYYY-MM-DD), time (HH-MM-SS), year, month, day, hour, minute, second, unix, index (with an optional width as in
+``{index:03}``). The numeric tokens of strftime are filled too: ``%Y %y %m %d %H %I %M %S %j %G %V %u %f %z``, also ``%t`` (Unix seconds),
+``%i`` (the index with three digits) and ``%%``; any other ``%`` stays as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ FIELDS = frozenset(
         "streamer",
         "title",
         "platform",
+        "category",
         "session",
         "date",
         "time",
@@ -32,8 +35,11 @@ FIELDS = frozenset(
 MAX_PART_BYTES = 200
 """Below the 255 bytes of common file systems, with room for suffixes such as ``.part`` and extensions."""
 MAX_PARTS = 16
+MAX_TAIL_BYTES = 20
 
 _FIELD = re.compile(r"\{(?P<name>[a-z]+)(?::(?P<width>0?[1-9]))?\}")
+_TOKEN = re.compile(r"%(?P<letter>[YymdHIMSjGVufzti%])")
+_FILL = re.compile(f"{_FIELD.pattern}|{_TOKEN.pattern}")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*\ud800-\udfff]+')
 _RESERVED = frozenset(["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))])
 
@@ -58,8 +64,8 @@ def check_template(template: str) -> None:
         raise BadTemplate("every part of the path needs a name; '.', '..' and backslashes are refused")
     if len(parts) > MAX_PARTS:
         raise BadTemplate(f"at most {MAX_PARTS} folders deep")
-    if "index" not in names:
-        raise BadTemplate("the template needs {index}, so that the segments of a session get different names")
+    if "index" not in names and "i" not in {match["letter"] for match in _TOKEN.finditer(rest)}:
+        raise BadTemplate("the template needs {index} or %i, so that the segments of a session get different names")
 
 
 def sanitise(text: str, *, limit: int = MAX_PART_BYTES) -> str:
@@ -72,14 +78,17 @@ def sanitise(text: str, *, limit: int = MAX_PART_BYTES) -> str:
 
 
 def render(template: str, values: Mapping[str, str], *, at: datetime, index: int) -> PurePosixPath:
-    """The relative path (without extension) of one segment. ``values`` gives streamer, title, platform, session. Raises BadTemplate."""
+    """The relative path (without extension) of one segment. ``values`` gives streamer, title,
+    platform, category and session. Raises BadTemplate."""
     check_template(template)
     fields = {
-        **{name: sanitise(values.get(name, "")) for name in ("streamer", "title", "platform", "session")},
+        **{name: sanitise(values.get(name, "")) for name in ("streamer", "title", "platform", "category", "session")},
         **_times(at),
     }
 
     def fill(match: re.Match[str]) -> str:
+        if match["letter"]:
+            return _token(match["letter"], at, index)
         if match["name"] == "index":
             return f"{index:0{int(match['width'] or 1)}d}"
         return fields[match["name"]]
@@ -88,12 +97,24 @@ def render(template: str, values: Mapping[str, str], *, at: datetime, index: int
 
 
 def _part(template: str, fill: Callable[[re.Match[str]], str]) -> str:
-    text = _FIELD.sub(fill, template)
-    if len(text.encode()) <= MAX_PART_BYTES or "{index" not in template:
+    text = _FILL.sub(fill, template)
+    numbers = [match for match in _FILL.finditer(template) if match["name"] == "index" or match["letter"] == "i"]
+    if len(text.encode()) <= MAX_PART_BYTES or not numbers:
         return sanitise(text)
     # The number tells segments apart, so it is what must survive the cut.
-    tail = _FIELD.sub(fill, "".join(match.group(0) for match in _FIELD.finditer(template) if match["name"] == "index"))
+    tail = "".join(fill(match) for match in numbers)[-MAX_TAIL_BYTES:]
     return f"{sanitise(text, limit=MAX_PART_BYTES - len(tail) - 1)} {tail}"
+
+
+def _token(letter: str, at: datetime, index: int) -> str:
+    match letter:
+        case "%":
+            return "%"
+        case "i":
+            return f"{index:03d}"
+        case "t":
+            return str(int(at.timestamp()))
+    return at.strftime(f"%{letter}")
 
 
 def _times(at: datetime) -> dict[str, str]:

@@ -295,6 +295,18 @@ def test_a_file_ends_at_the_keyframe_before_the_time_limit():
     assert all(flv.media(content)[0].is_keyframe for content in recording.contents)
 
 
+def test_other_limits_hold_from_the_next_file_on():
+    wanted = [Limits(max_duration_ms=1000)]
+    recording = flv.Recording(limits=lambda: wanted[0])
+    data = flv.stream(*flv.gops(0, range(20)))
+    recording.feed(data[: len(data) // 8])
+    wanted[0] = Limits(max_duration_ms=2000)
+    recording.feed(data[len(data) // 8 :])
+    recording.finish()
+    assert durations(recording)[0] <= 1000
+    assert 1000 < durations(recording)[1] <= 2000
+
+
 def test_a_file_never_grows_past_the_size_limit():
     limit = 12_000
     recording = flv.record(flv.stream(*flv.gops(0, range(40))), limits=Limits(max_duration_ms=60_000, max_bytes=limit))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
@@ -115,9 +115,9 @@ class StartPoint:
         return self.position_ms + max(0, round((now - self.position_at).total_seconds() * 1000))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bounds:
-    """When files are cut; None is no limit."""
+    """When files are cut; None is no limit. May change while a recording runs: engines look again for each file."""
 
     max_duration_ms: int | None = None
     max_bytes: int | None = None
@@ -159,7 +159,7 @@ class Take:
     start: StartPoint
     gaps: Gaps
     emit: Emit
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
     keep_cursor: Callable[[Json], None] = lambda _: None
 
 

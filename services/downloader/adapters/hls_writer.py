@@ -171,8 +171,13 @@ class HlsWriter:
             # No common numbering with what was written: the clock on the wall is the best there is.
             self._missing_ms = start.now_ms(datetime.now(UTC)) - start.position_ms
         self._first_ms = start.position_ms + self._missing_ms
-        limits = Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes)
-        self._recorder = HlsRecorder(self._take.open_file, limits, first_index=start.index, start_ms=self._first_ms)
+        bounds = self._take.bounds
+        self._recorder = HlsRecorder(
+            self._take.open_file,
+            lambda: Limits(bounds.max_duration_ms, bounds.max_bytes),
+            first_index=start.index,
+            start_ms=self._first_ms,
+        )
 
     def _note_missing(self, item: MissingMedia) -> None:
         self._missing_ms += item.duration_ms

@@ -115,7 +115,7 @@ class FlvEngine:
             # Made now and not before: after a crash the first byte says how long the break was.
             self._recorder = flv.FlvRecorder(
                 lambda index: self._take.open_file(index, "flv"),
-                limits=flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
+                limits=lambda: flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
                 first_index=self._start.index,
                 start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
                 buffer_size=WRITE_BYTES,

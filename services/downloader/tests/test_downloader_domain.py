@@ -137,6 +137,24 @@ def test_only_a_running_recording_is_cut():
         assert refused.value.problem.status == 409
 
 
+def test_a_changed_title_names_what_follows_also_while_the_recording_waits():
+    retitle = CutRecording(recording_id="r", cause="title", title="new", category="Games")
+    for before in (requested(), after(started(), state=requested())):
+        state = after(*decide_cut(before, retitle), state=before)
+        assert (state.request.title, state.request.category) == ("new", "Games")
+        assert (state.cuts, state.cut_cause) == (1, "title")
+        state = after(CutRequested(recording_id="r"), state=state)
+        assert (state.request.title, state.cuts, state.cut_cause) == ("new", 2, "command")
+
+
+def test_a_changed_title_that_comes_too_late_is_no_news():
+    retitle = CutRecording(recording_id="r", cause="title", title="new")
+    running = after(started(), state=requested())
+    over = after(ending(running, EndReason.OFFLINE, ""), state=running)
+    for state in (Recording(), over, after(*decide_stop(running, STOP), state=running)):
+        assert decide_cut(state, retitle) == []
+
+
 def test_the_end_sums_up():
     state = after(
         started(), opened(), completed(), opened(8, 1000), completed(8, 1000, 500), opened(9), discarded(9),

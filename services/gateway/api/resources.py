@@ -186,6 +186,7 @@ class Recording(BaseModel):
     url: str
     platform: str
     title: str
+    category: str
     state: str
     worker: str
     epoch: int

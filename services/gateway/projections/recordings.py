@@ -76,6 +76,9 @@ def _changed(row: Row, change: Change) -> Row:
             return {"state": _unless_ended(row, "recording"), "started_at": begun, **holder}
         case StopRequested():
             return {"state": _unless_ended(row, "stopping")}
+        case CutRequested():
+            named = event.model_dump(include={"title", "category"}, exclude_none=True)
+            return {} if row["ended_at"] else named
         case SegmentCompleted():
             return {
                 "segments": row["segments"] + 1,
@@ -150,7 +153,7 @@ def _segment_key(event: Event) -> Iterable[tuple[Any, ...]]:
 
 RECORDINGS = Folded(
     "recordings",
-    1,
+    2,
     _ALL,
     (
         Table("recordings", ("recording_id",), own_key(*_ALL), recording),

@@ -7,6 +7,7 @@ create table rm_recordings (
   url           text not null,
   platform      text not null,
   title         text not null,
+  category      text not null,
   state         text not null,
   worker        text not null,
   epoch         bigint not null,

@@ -89,7 +89,7 @@ select to_jsonb(x) as item from (
 
 -- name: recordings
 select to_jsonb(x) as item from (
-  select recording_id as id, session_id, streamer_id, streamer_name, url, platform, title, state, worker, epoch, engine, segments, gaps, lost_ms, duration_ms,
+  select recording_id as id, session_id, streamer_id, streamer_name, url, platform, title, category, state, worker, epoch, engine, segments, gaps, lost_ms, duration_ms,
     bytes, reason, detail, requested_at, started_at, ended_at, version
   from rm_recordings
   where ($1::text is null or recording_id = $1) and ($2::text is null or session_id = $2) and ($3::text is null or streamer_id = $3)

@@ -4,6 +4,8 @@ from contracts.downloader import RecordingEnded
 from contracts.monitor import SessionClosed, SessionOpened
 from contracts.scheduler import (
     ProcessCompleted,
+    ProcessReconfigured,
+    ProcessRetitled,
     ProcessStopping,
     RecordingOver,
     RecordingPlanned,
@@ -21,9 +23,12 @@ from services.scheduler.domain import (
     decide_close,
     decide_ended,
     decide_plan,
+    decide_reconfigure,
+    decide_retitle,
     decide_unwatch,
     decide_watch,
     partition_of,
+    split_of,
     start_of,
 )
 
@@ -118,6 +123,57 @@ def test_a_repeated_close_or_end_changes_nothing():
     assert decide_close(state, CLOSED) == []
     state = after(state, decide_ended(state, ended(reason="offline"), "r2"))
     assert decide_ended(state, ended(reason="offline"), "r2") == []
+
+
+@pytest.mark.parametrize(
+    ("split_on", "title", "category", "cause"),
+    [
+        ((), "new", "new", None),
+        (("title",), "new", "c", "title"),
+        (("title",), "t", "new", None),
+        (("category",), "new", "new", "category"),
+        (("category", "title"), "new", "new", "title"),
+    ],
+)
+def test_a_change_of_what_the_channel_shows_cuts_where_that_is_wanted(split_on, title, category, cause):
+    state = PROCESS.fold(decide_plan(Process(), OPENED, Effective(split_on=split_on), "r1"))
+    events = decide_retitle(state, title, category)
+    assert events == [ProcessRetitled(session_id="s", title=title, category=category)]
+    cut = split_of(state, after(state, events))
+    assert (cut and (cut.cause, cut.recording_id, cut.title, cut.category)) == (
+        cause and (cause, "r1", title, category)
+    )
+
+
+def test_a_title_that_is_known_or_comes_after_the_end_is_no_news():
+    assert decide_retitle(planned(), "t", "c") == []
+    assert decide_retitle(Process(), "new", "c") == []
+    assert decide_retitle(after(planned(), decide_close(planned(), CLOSED)), "new", "c") == []
+
+
+def test_nothing_is_cut_while_no_recording_runs():
+    state = PROCESS.fold(decide_plan(Process(), OPENED, Effective(split_on=("title",)), "r1"))
+    state = after(state, decide_ended(state, ended(reason="stopped"), "r2"))
+    assert split_of(state, after(state, decide_retitle(state, "new", "c"))) is None
+
+
+def test_only_what_a_recording_reads_reconfigures_it():
+    state = planned()
+    same = Effective(check_interval_s=1, offline_grace_s=1, record_chat=False, upload_to="s3://b")
+    assert decide_reconfigure(state, same) == []
+    events = decide_reconfigure(state, Effective(segment_seconds=60))
+    assert events == [ProcessReconfigured(session_id="s", effective=Effective(segment_seconds=60))]
+    state = after(state, events)
+    assert decide_reconfigure(state, Effective(segment_seconds=60)) == []
+    assert decide_reconfigure(after(state, decide_close(state, CLOSED)), Effective()) == []
+
+
+def test_the_next_recording_of_a_session_begins_with_the_newest_title_and_settings():
+    state = after(planned(), decide_retitle(planned(), "new", "Games"))
+    state = after(state, decide_reconfigure(state, Effective(segment_seconds=60)))
+    state = after(state, decide_ended(state, ended(), "r2"))
+    command = start_of(state)
+    assert (command.title, command.category, command.effective.segment_seconds) == ("new", "Games", 60)
 
 
 def resolved(enabled):

@@ -86,7 +86,8 @@ class FlvRecorder:
     """Turns the bytes of one or more connections to a live stream into a sequence of clean FLV files on one timeline.
 
     `open_file(index)` returns a seekable binary file, opened for writing and empty; it is called when the first media of that file is
-    ready, and the recorder closes the file. `first_index` and `start_ms` continue a recording that another process began.
+    ready, and the recorder closes the file. `limits` may be a function: it is asked again for each file. `first_index` and `start_ms`
+    continue a recording that another process began.
     Raises FlvError when a connection carries no FLV; an OSError of a file passes through, and the recorder is unusable after it.
     """
 
@@ -94,7 +95,7 @@ class FlvRecorder:
         self,
         open_file: Callable[[int], BinaryIO],
         *,
-        limits: Limits | None = None,
+        limits: Limits | Callable[[], Limits] | None = None,
         options: RepairOptions | None = None,
         first_index: int = 0,
         start_ms: int = 0,
@@ -102,7 +103,8 @@ class FlvRecorder:
     ) -> None:
         self.timeline = Timeline()
         self._open_file = open_file
-        self._limits = limits or Limits()
+        self._wanted_limits = limits if callable(limits) else lambda: limits or Limits()
+        self._limits = self._wanted_limits()
         self._limiter = Limiter(self._limits)
         self._options = options or RepairOptions()
         self._log = RepairLog()
@@ -257,6 +259,7 @@ class FlvRecorder:
 
     def _open(self, tags: Sequence[Tag]) -> None:
         index, start_ms = self._next_index, tags[0].timestamp
+        self._limits = self._limiter.limits = self._wanted_limits()
         self._file = SegmentFile(
             self._open_file(index),
             start_ms=start_ms,

@@ -58,12 +58,21 @@ class HlsRecorder:
     """Writes stream items in order; one recorder for one recording, used by one task.
 
     ``open_file`` is called with the file's index and extension (``ts``, ``mp4`` or ``aac``) when its first media is
-    here; the recorder closes the file. Its OSErrors pass through, after which only finish() may be called.
+    here; the recorder closes the file. Its OSErrors pass through, after which only finish() may be called. ``limits``
+    may be a function: it is asked again for each file.
     """
 
-    def __init__(self, open_file: OpenFile, limits: Limits | None = None, *, first_index: int = 0, start_ms: int = 0):
+    def __init__(
+        self,
+        open_file: OpenFile,
+        limits: Limits | Callable[[], Limits] | None = None,
+        *,
+        first_index: int = 0,
+        start_ms: int = 0,
+    ):
         self._open_file = open_file
-        self._limits = limits or Limits()
+        self._wanted_limits = limits if callable(limits) else lambda: limits or Limits()
+        self._limits = self._wanted_limits()
         self._next_index = first_index
         self._timeline_ms = start_ms
         self._transport = TransportStream()
@@ -191,6 +200,7 @@ class HlsRecorder:
 
     def _open(self, container: Container, piece: Piece, start: int) -> list[SegmentEvent]:
         index = self._next_index
+        self._limits = self._wanted_limits()
         file = self._open_file(index, container.extension)
         self._next_index += 1
         self._segment = _OpenSegment(index, file, container, piece.layout, self._timeline_ms, start, start)

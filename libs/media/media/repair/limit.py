@@ -56,12 +56,12 @@ class Limiter:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self.cut_requested = False
 
     def find(self, tags: Sequence[Tag], held: Sequence[Tag], state: FileState) -> tuple[int, SplitReason] | None:
         """Return the index of the tag that begins the next file, and why; None when the file goes on."""
-        if not self._limits.is_set and not self.cut_requested:
+        if not self.limits.is_set and not self.cut_requested:
             return None
         if not state.has_video:
             return self._find_anywhere(tags, state, factor=1)
@@ -92,7 +92,7 @@ class Limiter:
         return None
 
     def _reason(self, duration_ms: int, size: int, factor: int) -> SplitReason | None:
-        limits = self._limits
+        limits = self.limits
         if self.cut_requested and factor == 1:
             return SplitReason.CUT
         if limits.max_duration_ms is not None and duration_ms > factor * limits.max_duration_ms:

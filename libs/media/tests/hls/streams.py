@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ class Output:
             (self.opened if isinstance(event, SegmentOpened) else self.completed).append(event)  # type: ignore[arg-type]
 
 
-def record(items: list[StreamItem], limits: Limits | None = None, cut_before: set[int] | None = None) -> Output:
+def record(
+    items: list[StreamItem], limits: Limits | Callable[[], Limits] | None = None, cut_before: set[int] | None = None
+) -> Output:
     """Write items through a recorder; ``cut_before`` are positions among the media items."""
     output = Output()
     recorder = HlsRecorder(output.open, limits)

@@ -75,6 +75,14 @@ def test_duration_limit_cuts_before_it_is_exceeded(source: str, request: pytest.
     assert sum(decode(file.kept).video_frames for file in output.files.values()) == 200
 
 
+def test_other_limits_hold_from_the_next_file_on(ts_source: Source) -> None:
+    wanted = iter([Limits(max_duration_ms=2500), Limits(max_duration_ms=2500), Limits(max_duration_ms=60_000)])
+
+    output = record(ts_source.items(), lambda: next(wanted))
+
+    assert [event.duration_ms for event in output.completed] == [2000, 6000]
+
+
 @pytest.mark.parametrize("source", ["ts_source", "mp4_source"])
 def test_size_limit_cuts_before_it_is_exceeded(source: str, request: pytest.FixtureRequest) -> None:
     items = request.getfixturevalue(source).items()
