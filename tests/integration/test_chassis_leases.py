@@ -24,7 +24,7 @@ async def put(connection: Any, fence: Fence, name: str = "x") -> None:
 
 
 async def claim(connection: Any, owner: str, *, expiry_s: float = 10, kind: str = "work") -> Any:
-    return await connection.fetchrow(leases.QUERIES["claim"], kind, owner, expiry_s, 1, [])
+    return await connection.fetchrow(leases.QUERIES["claim"], kind, owner, expiry_s, 1, [], leases.ANY)
 
 
 async def claim_named(connection: Any, owner: str, *, expiry_s: float = 10) -> int | None:

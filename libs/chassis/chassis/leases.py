@@ -22,26 +22,39 @@ from chassis.waiting import wait_for_event
 QUERIES = beside(__file__, "leases.sql")
 HEARTBEAT_S = 3.0
 EXPIRY_S = 10.0
+HIGH = 1
+"""From this priority on work may use the extra slots of a runner; usual work has 0."""
+ANY = -(1 << 15)
 
 log = structlog.get_logger(__name__)
 
 
-async def offer(connection: Connection, kind: str, name: str, *, delay_s: float = 0) -> None:
-    """Make work available to all replicas of the service, not before ``delay_s`` from now.
+async def offer(connection: Connection, kind: str, name: str, *, delay_s: float = 0, priority: int = 0) -> None:
+    """Make work available to all replicas of the service, not before ``delay_s`` from now. What waits is claimed by priority, then by age.
 
     Work that waits already is done once, at the earlier time; work in hand is done once more when its present run has ended, because that run
     may have looked before this transaction commits.
     """
-    await connection.execute(QUERIES["offer"], name, kind, delay_s)
+    await connection.execute(QUERIES["offer"], name, kind, delay_s, priority)
+
+
+async def prioritise(connection: Connection, name: str, priority: int) -> None:
+    """Change the place of waiting work among its like; it keeps its age. Nothing happens for work that is not offered."""
+    await connection.execute(QUERIES["prioritise"], name, priority)
 
 
 @dataclass(eq=False)
 class Lease:
-    """Work in hand. ``lost`` is set when another replica owns it; then stop without writing."""
+    """Work in hand. ``lost`` is set when another replica owns it; then stop without writing.
+
+    ``waited_s`` is how long it was due and nobody's when it was claimed for the first time; of later claims it says nothing.
+    """
 
     name: str
     epoch: int
     offers: int = 1
+    priority: int = 0
+    waited_s: float = 0.0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     handing_over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -75,7 +88,8 @@ Run = Callable[[Lease], Awaitable[Outcome]]
 
 
 class LeaseRunner:
-    """Claims work of one kind and runs ``run(lease)`` for each piece, at most ``concurrency`` at a time.
+    """Claims work of one kind and runs ``run(lease)`` for each piece, at most ``concurrency`` at a time, and ``extra_high`` beyond that
+    whose priority is :data:`HIGH` or more. Both may be changed at any time (:meth:`resize`): what runs goes on.
 
     ``run`` must end soon after ``lease.lost`` or ``lease.handing_over`` is set. An exception postpones the work with back-off.
     """
@@ -93,7 +107,8 @@ class LeaseRunner:
         finish_s: float = 20.0,
     ) -> None:
         self.pool, self.kind, self.run, self.owner = pool, kind, run, owner
-        self.concurrency, self.heartbeat_s, self.expiry_s = concurrency, heartbeat_s, expiry_s
+        self.concurrency, self.extra_high = concurrency, 0
+        self.heartbeat_s, self.expiry_s = heartbeat_s, expiry_s
         self.finish_s = finish_s
         self._wake = asyncio.Event()
         self._held: dict[str, Lease] = {}
@@ -102,6 +117,7 @@ class LeaseRunner:
         self._claiming: asyncio.Task[None] | None = None
         self._beating: asyncio.Task[None] | None = None
         self._stopping = False
+        self._paused = False
 
     @property
     def held(self) -> tuple[Lease, ...]:
@@ -115,6 +131,32 @@ class LeaseRunner:
     def wake(self) -> None:
         """Look for work now: something was offered."""
         self._wake.set()
+
+    def resize(self, concurrency: int, extra_high: int) -> None:
+        """Run another number of pieces from now on; those above it go on to their end."""
+        self.concurrency, self.extra_high = concurrency, extra_high
+        self._wake.set()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is claimed at the moment."""
+        return self._paused
+
+    def pause(self) -> None:
+        """Claim nothing more until :meth:`resume`; what is in hand goes on. Other replicas may claim what waits."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Claim again."""
+        self._paused = False
+        self._wake.set()
+
+    def room(self, priority: int) -> int:
+        """How many more pieces of at least this priority may begin. Those of high priority take the extra slots first."""
+        high = sum(lease.priority >= HIGH for lease in self._held.values())
+        if priority >= HIGH:
+            return self.concurrency + self.extra_high - len(self._held)
+        return self.concurrency - (len(self._held) - min(high, self.extra_high))
 
     async def start(self) -> None:
         """Begin to claim."""
@@ -152,18 +194,27 @@ class LeaseRunner:
             await wait_for_event(self._wake, delay)
 
     async def _claim_what_is_open(self) -> float:
-        free = self.concurrency - len(self._tasks)
-        if free > 0 and not self._stopping:
-            # Not what is in hand here: after an outage its lease has expired, but the run goes on and the next heartbeat renews it.
-            rows = await self.pool.fetch(
-                QUERIES["claim"], self.kind, self.owner, self.expiry_s, free, list(self._tasks)
-            )
-            for row in rows:
-                self._begin(Lease(row["name"], row["epoch"], row["offers"]))
-        if len(self._tasks) >= self.concurrency:
+        for priority in (HIGH, ANY) if self.extra_high else (ANY,):
+            await self._claim(priority)
+        open_to = next((priority for priority in (ANY, HIGH) if self._may_claim(priority)), None)
+        if open_to is None:
             return self.heartbeat_s
-        due = await self.pool.fetchval(QUERIES["next_open_s"], self.kind, list(self._tasks))
+        due = await self.pool.fetchval(QUERIES["next_open_s"], self.kind, list(self._tasks), open_to)
         return self.heartbeat_s if due is None else min(self.heartbeat_s, max(due + 0.02, 0.05))
+
+    def _may_claim(self, priority: int) -> bool:
+        return self.room(priority) > 0 and not self._stopping and not self._paused
+
+    async def _claim(self, priority: int) -> None:
+        if not self._may_claim(priority):
+            return
+        # Not what is in hand here: after an outage its lease has expired, but the run goes on and the next heartbeat renews it.
+        rows = await self.pool.fetch(
+            QUERIES["claim"], self.kind, self.owner, self.expiry_s, self.room(priority), list(self._tasks), priority
+        )
+        # The rows of an update have no order.
+        for row in sorted(rows, key=lambda row: -row["priority"]):
+            self._begin(Lease(row["name"], row["epoch"], row["offers"], row["priority"], row["waited_s"]))
 
     def _begin(self, lease: Lease) -> None:
         self._held[lease.name] = lease

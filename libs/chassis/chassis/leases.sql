@@ -1,17 +1,22 @@
 -- name: offer
-insert into leases (name, kind, not_before) values ($1, $2, now() + make_interval(secs => $3))
+insert into leases (name, kind, not_before, priority) values ($1, $2, now() + make_interval(secs => $3), $4)
 on conflict (name) do update set offers = leases.offers + 1, not_before = least(coalesce(leases.not_before, now()), excluded.not_before)
+
+-- name: prioritise
+update leases set priority = $2 where name = $1
 
 -- name: claim
 -- for update, not less: it is what an append under an older epoch waits for, and what waits for such an append.
 with open as (
   select name from leases
   where kind = $1 and (owner is null or expires_at < now()) and (not_before is null or not_before <= now()) and name <> all($5::text[])
-  order by created_at limit $4 for update skip locked
+    and priority >= $6
+  order by priority desc, created_at limit $4 for update skip locked
 )
 update leases set owner = $2, epoch = nextval('lease_epochs'), expires_at = now() + make_interval(secs => $3)
 from open where leases.name = open.name
-returning leases.name, leases.epoch, leases.offers
+returning leases.name, leases.epoch, leases.offers, leases.priority,
+  extract(epoch from now() - greatest(leases.created_at, coalesce(leases.not_before, leases.created_at)))::float8 as waited_s
 
 -- name: claim_named
 with open as (
@@ -45,4 +50,4 @@ delete from leases where name = $1 and epoch = $2 and owner = $3 and offers = $4
 
 -- name: next_open_s
 select extract(epoch from min(greatest(coalesce(case when owner is null then not_before else expires_at end, now()), now())) - now())::float8
-from leases where kind = $1 and name <> all($2::text[])
+from leases where kind = $1 and name <> all($2::text[]) and priority >= $3

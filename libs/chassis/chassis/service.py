@@ -83,12 +83,18 @@ class Service:
         """Give the service a part: it starts before the runners, which may use it, and stops after them."""
         self._parts.append(part)
 
-    def add_runner(self, kind: str, run: Run, *, concurrency: int = 8) -> LeaseRunner:
+    def add_runner(self, kind: str, run: Run, *, concurrency: int = 8, extra_high: int = 0) -> LeaseRunner:
         """Run offered work of one kind under leases. Call inside ``on_start``."""
         settings = self.settings
         runner = LeaseRunner(
-            self.pool, kind, run, owner=settings.worker, concurrency=concurrency, finish_s=settings.stop_timeout_s
+            self.pool,
+            kind,
+            run,
+            owner=settings.worker,
+            concurrency=concurrency,
+            finish_s=settings.stop_timeout_s,
         )
+        runner.resize(concurrency, extra_high)
         self._runners.append(runner)
         return runner
 

@@ -111,9 +111,9 @@ class Work:
         await eventlog.enqueue(await self.begin(), self.service, command, metadata=self.metadata, id=id)
         self.sent += 1
 
-    async def offer(self, kind: str, name: str, *, delay_s: float = 0) -> None:
+    async def offer(self, kind: str, name: str, *, delay_s: float = 0, priority: int = 0) -> None:
         """Offer long work to whichever replica claims it, not before ``delay_s`` from now. Offering it again changes nothing."""
-        await offer(await self.begin(), kind, name, delay_s=delay_s)
+        await offer(await self.begin(), kind, name, delay_s=delay_s, priority=priority)
         self.sent += 1
 
     def resource(self, kind: type[T]) -> T:
