@@ -60,6 +60,10 @@ class FlvParser:
         """Bytes of the incomplete tag that wait for more input."""
         return self._pending_size
 
+    def pending(self) -> bytes:
+        """Those bytes: with them and what follows another parser goes on."""
+        return b"".join(self._pending)
+
     def feed(self, data: Buffer) -> list[Item]:
         """Return the items that `data` completes; a mutable buffer is copied, since payloads are views of it."""
         view = memoryview(data) if isinstance(data, bytes) else _frozen(data)

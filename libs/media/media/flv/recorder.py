@@ -13,6 +13,7 @@ from media.flv.segment_file import SegmentFile
 from media.flv.tag import VIDEO, Item, Tag
 from media.flv.writer import DEFAULT_BUFFER
 from media.repair.chain import EndMarker, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
+from media.repair.join import Tail
 from media.repair.limit import FileState, Limiter, Limits, SplitReason
 from media.repair.log import RepairLog
 from media.repair.model import Repair, RepairKind, RepairOptions
@@ -88,6 +89,7 @@ class FlvRecorder:
     `open_file(index)` returns a seekable binary file, opened for writing and empty; it is called when the first media of that file is
     ready, and the recorder closes the file. `limits` may be a function: it is asked again for each file. `first_index` and `start_ms`
     continue a recording that another process began.
+        self._received_at = received_at
     Raises FlvError when a connection carries no FLV; an OSError of a file passes through, and the recorder is unusable after it.
     """
 
@@ -100,8 +102,12 @@ class FlvRecorder:
         first_index: int = 0,
         start_ms: int = 0,
         buffer_size: int = DEFAULT_BUFFER,
+        behind: Tail | None = None,
+        keep_tail: bool = False,
     ) -> None:
         self.timeline = Timeline()
+        self.tail = Tail() if keep_tail else None
+        self._received_at: float | None = None
         self._open_file = open_file
         self._wanted_limits = limits if callable(limits) else lambda: limits or Limits()
         self._limits = self._wanted_limits()
@@ -109,7 +115,7 @@ class FlvRecorder:
         self._options = options or RepairOptions()
         self._log = RepairLog()
         self._log.position = start_ms
-        self._chain = RepairChain(self._options, self._log, self.timeline, self._handle, start_ms=start_ms)
+        self._chain = RepairChain(self._options, self._log, self.timeline, self._handle, start_ms=start_ms, behind=behind)
         self._parser = FlvParser()
         self._buffer_size = buffer_size
         self._next_index = first_index
@@ -152,6 +158,7 @@ class FlvRecorder:
 
     def feed_items(self, items: list[Item], received_at: float | None = None) -> list[SegmentEvent]:
         """Add what a parser of the caller returned, instead of bytes; the tags are the recorder's from here on."""
+        self._received_at = received_at
         if items:
             self._chain.process(items, received_at)
         return self._drain()
@@ -159,6 +166,19 @@ class FlvRecorder:
     def cut(self) -> None:
         """Begin a new file at the next keyframe (the next tag of a stream without video)."""
         self._limiter.cut_requested = True
+
+    def leave(self, mark: int) -> bool:
+        """Write nothing more from the first group boundary on behind which a tag with this mark is written; True once that is so.
+
+        Whole groups are written only, so that whoever holds the source from that tag on can go on at the boundary.
+        """
+        self._chain.leave(mark)
+        return self._chain.left
+
+    @property
+    def left(self) -> bool:
+        """Whether :meth:`leave` has come about: only `finish` is left to call."""
+        return self._chain.left
 
     def reconnected(self, offline_ms: int | None = None) -> list[SegmentEvent]:
         """The next bytes come from a new connection; `offline_ms` is the length of the break where the source's clock cannot tell."""
@@ -232,13 +252,18 @@ class FlvRecorder:
             fresh = file.media_tags == 0
             found = self._limiter.find(tags[1:] if fresh else tags, held, state)
             if found is None:
-                file.write(tags)
+                self._put(file, tags)
                 return
             at = found[0] + fresh
-            file.write(tags[:at])
+            self._put(file, tags[:at])
             tags = tags[at:]
             self._close(found[1], next_start=tags[0].timestamp)
             self._open(tags)
+
+    def _put(self, file: SegmentFile, tags: list[Tag]) -> None:
+        file.write(tags)
+        if self.tail is not None:
+            self.tail.add(tags, self._received_at)
 
     def _has_video(self, file: SegmentFile) -> bool:
         return file.has_video or any(tag.type == VIDEO for tag in self._headers)

@@ -13,6 +13,7 @@ from media.repair.filler import FillerFilter
 from media.repair.grouping import Grouper
 from media.repair.headers import HeaderSet, HeaderTracker
 from media.repair.interleave import Interleaver
+from media.repair.join import Joiner, Tail
 from media.repair.log import RepairLog
 from media.repair.model import Group, RepairKind, RepairOptions
 from media.repair.replay import ReplayFilter
@@ -77,6 +78,7 @@ class RepairChain:
         sink: Callable[[Output], None],
         *,
         start_ms: int = 0,
+        behind: Tail | None = None,
     ) -> None:
         self._sink = sink
         self._log = log
@@ -90,14 +92,30 @@ class RepairChain:
         self._late: HeaderSet | None = None
         self._connections = 0
         self._metadata: dict[str, AmfValue] | None = None
+        self._joiner = Joiner(behind) if behind else None
+        self._start_ms = start_ms
+        self._leave_after: int | None = None
+        self.left = False
+        """The recording goes on elsewhere: what comes is not taken any more."""
 
     @property
     def consecutive_replays(self) -> int:
         """Groups in a row that were replays: above ten, the server is stuck."""
         return self._replay.consecutive
 
+    def leave(self, mark: int) -> None:
+        """Take nothing more from the first group boundary on behind which a tag with this mark was written, perhaps from now on."""
+        self._leave_after = mark
+        self._leave_if_met()
+
+    def _leave_if_met(self) -> None:
+        if self._leave_after is not None and self._replay.knows(self._leave_after):
+            self.left = True
+
     def process(self, items: list[Item], received_at: float | None = None) -> None:
         """Add items of the source; hand on what they make certain."""
+        if self.left:
+            return
         self._process(self._defragment.process(items), received_at)
 
     def end_connection(self, offline_ms: int | None = None) -> None:
@@ -109,6 +127,8 @@ class RepairChain:
     def finish(self) -> None:
         """No more input: hand on everything that is held."""
         self.end_connection()
+        if self._joiner is not None and not self._joiner.over:
+            self._take_on(self._joiner.finish())
         self._flush_interleaver()
 
     def _flush_interleaver(self) -> None:
@@ -191,9 +211,38 @@ class RepairChain:
             self._group(group)
 
     def _group(self, group: Group) -> None:
+        if self.left:
+            return
         late, self._late = self._late, None
         if late is not None:
             self._emit_headers(late)
+        if self._joiner is None:
+            self._repair(group)
+        else:
+            self._join(group, self._joiner)
+        self._leave_if_met()
+
+    def _join(self, group: Group, joiner: Joiner) -> None:
+        """Behind another recorder's media: marks are those of written tags, which have no filler."""
+        if self._filler:
+            self._filler.process(group.tags)
+        shift = joiner.shift
+        ready = joiner.process(group)
+        if joiner.shift is not None and joiner.shift != shift:
+            self._timestamps.go_on(joiner.shift, joiner.ends)
+            self._sink(Seam(0, joiner.overlap_ms, joiner.overlap_tags, max(joiner.ends.values())))
+        self._take_on(ready)
+
+    def _take_on(self, groups: list[Group]) -> None:
+        joiner = self._joiner
+        if joiner is not None and joiner.over:
+            self._joiner = None
+            if joiner.shift is None and groups:
+                self._sink(Seam(None, 0, 0, self._start_ms))
+        for each in groups:
+            self._repair(each)
+
+    def _repair(self, group: Group) -> None:
         kept = self._replay.process(group)
         if kept is None:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from dataclasses import dataclass
+from zlib import crc32
 
 from media.flv.tag import KEYFRAME, VIDEO, Tag
 from media.repair.log import RepairLog
@@ -15,9 +16,12 @@ _ANCHOR_TAGS = 3
 
 
 def mark(tag: Tag) -> int:
-    """A fingerprint of one tag: its length and its last bytes, which differ for any two frames of entropy-coded media."""
+    """A fingerprint of one tag: its length and its last bytes, which differ for any two frames of entropy-coded media.
+
+    The same in every process, so that a recorder can go on behind another one's media.
+    """
     payload = tag.payload
-    return hash(payload[-_SAMPLE:]) ^ len(payload)
+    return len(payload) << 32 | crc32(payload[-_SAMPLE:])
 
 
 @dataclass(slots=True)
@@ -68,6 +72,10 @@ class ReplayFilter:
         self.consecutive = 0  # replayed groups in a row: above 10, another server is the better choice
         self.overlap_tags = 0
         self.overlap_ms = 0
+
+    def knows(self, found: int) -> bool:
+        """Whether a tag with this mark is in one of the last groups that were written."""
+        return any(found in entry.marks for entry in self._window)
 
     def process(self, group: Group) -> Group | None:
         """Return the group, what is new of it, or None when nothing is."""

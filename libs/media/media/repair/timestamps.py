@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,6 +63,15 @@ class TimestampRepair:
         self._arrived_at: float | None = None
         self.gap_ms: int | None = 0  # the media time lost at the last reconnect; None = not to be told
         self.offline_ms: int | None = None  # the wall-clock length of the break, if somebody measured it
+
+    def go_on(self, source_shift: int, ends: Mapping[int, int]) -> None:
+        """Continue the timeline of another recorder: how far the source's clock is ahead of it, and where its channels end on it."""
+        steps = {AUDIO: _AUDIO_STEP, VIDEO: _VIDEO_STEP}
+        self._channels = {
+            kind: _Channel(-source_shift, 0, last=ends.get(kind), step=step) for kind, step in steps.items()
+        }
+        self._end = max(ends.values(), default=self._end)
+        self._started = True
 
     def process(self, group: Group) -> Group:
         """Rewrite the timestamps of a group."""
