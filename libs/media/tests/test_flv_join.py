@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -179,7 +179,9 @@ def test_a_tail_survives_its_json_and_stays_bounded() -> None:
     clock=st.integers(-(2**31), 2**31),
     cuts=st.lists(st.integers(1, 400), min_size=0, max_size=12),
 )
-def test_however_it_arrives_nothing_is_lost_and_nothing_is_there_twice(begins: int, clock: int, cuts: list[int]) -> None:
+def test_however_it_arrives_nothing_is_lost_and_nothing_is_there_twice(
+    begins: int, clock: int, cuts: list[int]
+) -> None:
     source = flv.gops(100_000, range(14))
     later = shifted(source[begins * GOP_TAGS :], clock)
     old = Side().feed(flv.stream(*source[: 5 * GOP_TAGS + 3]))
@@ -188,7 +190,7 @@ def test_however_it_arrives_nothing_is_lost_and_nothing_is_there_twice(begins: i
     data = flv.stream(*later)
     places = sorted({0, len(data), *(each * len(data) // 400 for each in cuts)})
     new = Side(behind=old.recorder.tail)
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in pairwise(places):
         new.feed(data[start:end])
     new.finish()
     assert told(old, new) == expected(source, 100_000)

@@ -14,6 +14,7 @@ from contracts.values import EndReason, Json, Source
 
 from services.downloader.adapters.engine import (
     Engine,
+    Holder,
     Offline,
     Progress,
     SourceFailed,
@@ -96,6 +97,38 @@ class Capture:
         self._stopped = self._stopped or ended
         self._stop.set()
 
+    @property
+    def holds(self) -> Json | None:
+        """From where on a standby holds media; ``None`` while it has none."""
+        return self._holder.holds if self._holder else None
+
+    @property
+    def tail(self) -> Json | None:
+        """The end of what was written, by content."""
+        return self._holder.tail if self._holder else None
+
+    @property
+    def _holder(self) -> Holder | None:
+        engine: object = self._engine
+        return engine if isinstance(engine, Holder) else None
+
+    def forget_before(self, at: float) -> None:
+        """A standby lets go of media that came before a moment."""
+        if self._holder is not None:
+            self._holder.forget_before(at)
+
+    async def join(self, take: Take) -> None:
+        """The standby becomes the owner: what is held is written behind what the owner before wrote. Raises DiskFailed."""
+        self._take, self._before = take, Progress(take.start.index)
+        if self._holder is not None:
+            await self._holder.join(take)
+
+    async def leave(self, holds: Json) -> None:
+        """Stop where whoever holds media from there on (its `holds`) can go on without losing any, as soon as that is so."""
+        if self._holder is not None:
+            await self._holder.leave(holds)
+        self.stop(Ended(None))
+
     def cut(self) -> None:
         """Begin a new file at the next keyframe."""
         if self._engine is not None:
@@ -163,6 +196,8 @@ class Capture:
             self._take = replace(self._take, start=self._engine.here)
             self._take.keep_cursor({})
         self._engine, self._protocol = self._make_engine(protocol, self._take), protocol
+        if self._take.hold is not None and self._holder is None:
+            raise Offline("this engine cannot stand by", EndReason.FAILED)
 
     def _open_gap(self, cause: str) -> None:
         if self._engine is not None and self._engine.flowing:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from contracts.values import EndReason, Json, Source
 
@@ -149,10 +150,19 @@ class Gaps:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A standby writes nothing: it holds the newest media, at most so many bytes, in unnamed files of a folder or in memory."""
+
+    folder: Path | None
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Take:
     """What one engine works on: where it goes on, where files are opened, whom it tells.
 
     ``keep_cursor`` is called, possibly in a thread, after each piece of a playlist with what another owner needs to go on behind it.
+    ``behind`` is the tail of the media that another owner wrote; ``keep_tail``: note one here. ``hold``: see `Holder`.
     """
 
     open_file: OpenFile
@@ -161,6 +171,9 @@ class Take:
     emit: Emit
     bounds: Bounds = field(default_factory=Bounds)
     keep_cursor: Callable[[Json], None] = lambda _: None
+    behind: Json | None = None
+    keep_tail: bool = False
+    hold: Hold | None = None
 
 
 class Engine(Protocol):
@@ -188,3 +201,25 @@ class Engine(Protocol):
 
     async def abandon(self) -> None:
         """Stop at once and leave the file as it is: another owner recovers it."""
+
+
+@runtime_checkable
+class Holder(Protocol):
+    """An engine that can stand by for another owner, and hand over to one that does."""
+
+    @property
+    def holds(self) -> Json | None:
+        """From where on media is held, in the terms of this engine; ``None`` while none is."""
+
+    def forget_before(self, at: float) -> None:
+        """Let go of held media that came before a moment (wall clock, seconds)."""
+
+    async def join(self, take: Take) -> None:
+        """Write what is held behind what another owner wrote, and go on from there; raises DiskFailed."""
+
+    async def leave(self, holds: Json) -> None:
+        """Return when enough is written that whoever holds the rest (its `holds`) can go on; what comes then is not written any more."""
+
+    @property
+    def tail(self) -> Json | None:
+        """The end of what was written, for `Take.behind`; ``None`` where `StartPoint.cursor` says all."""

@@ -8,7 +8,7 @@ import time
 
 import aiohttp
 from chassis.waiting import wait_for_event
-from contracts.values import Source
+from contracts.values import Json, Source
 from media.hls import (
     Assembler,
     HlsPlanner,
@@ -103,6 +103,32 @@ class HlsEngine:
         await self._stop_downloads()
         self._fetcher.close()
         await self._writer.abandon()
+
+    # Standing by and handing over
+
+    @property
+    def holds(self) -> Json | None:
+        """See `Holder`: the number of the first segment that is held."""
+        held = self._writer.held
+        first = held.first_sequence if held is not None else None
+        return None if first is None else {"protocol": "hls", "sequence": first}
+
+    def forget_before(self, at: float) -> None:
+        """See `Holder`."""
+        if self._writer.held is not None:
+            self._writer.held.forget_before(at)
+
+    async def join(self, take: Take) -> None:
+        """See `Holder`. Segments are told apart by their numbers."""
+        await self._writer.join(take)
+
+    async def leave(self, holds: Json) -> None:
+        """See `Holder`. At once: the successor has, or will have, every segment behind the last one that is written here."""
+
+    @property
+    def tail(self) -> Json | None:
+        """See `Holder`."""
+        return None
 
     async def _media_playlist(self, url: str) -> tuple[bytes, str]:
         """Load an address; a master playlist leads on to the variant of the wanted quality."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -21,6 +22,8 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
+from services.downloader.adapters.held_hls import HeldHls
+from services.downloader.adapters.spill import Spill
 
 T = TypeVar("T")
 MAX_WAITING = 32
@@ -50,6 +53,7 @@ class HlsWriter:
         self._next_index = start.index
         self._end_at = start.position_at
         self.cursor = start.cursor
+        self.held = HeldHls(Spill(take.hold.folder), max_bytes=take.hold.max_bytes) if take.hold else None
         self.failed = asyncio.Event()
         self.error: DiskFailed | None = None
 
@@ -61,6 +65,8 @@ class HlsWriter:
     @property
     def progress(self) -> Progress:
         """See `Engine`."""
+        if self.held is not None:
+            return Progress(self._start.index, self.held.received)
         if self._recorder is None:
             return Progress(self._start.index)
         index = max(self._next_index - 1, self._start.index)
@@ -77,13 +83,44 @@ class HlsWriter:
         return self._recorder.position_ms if self._recorder else self._start.position_ms
 
     def put(self, items: Iterable[StreamItem]) -> None:
-        """Hand over items; they are written in this order."""
+        """Hand over items; they are written in this order, or held until :meth:`join`."""
+        if self.held is not None:
+            self._hold(self.held, items)
+        else:
+            self._queue(items)
+
+    def _queue(self, items: Iterable[StreamItem]) -> None:
         self._items.extend(items)
         if self._items and self.error is None:
             self._idle.clear()
             self._arrived.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="hls-writer")
+
+    def _hold(self, held: HeldHls, items: Iterable[StreamItem]) -> None:
+        try:
+            for item in items:
+                held.put(item, time.time())
+        except OSError as error:
+            self._fail(DiskFailed(error.strerror or type(error).__name__))
+
+    async def join(self, take: Take) -> None:
+        """Write what is held behind what another owner wrote, and whatever comes then; raises DiskFailed."""
+        start, held = take.start, self.held
+        self._take, self._start, self._gaps, self._emit = take, start, take.gaps, take.emit
+        cursor = cursor_from_json(start.cursor)
+        self._first_ms, self._next_index, self._end_at = start.position_ms, start.index, start.position_at
+        if held is None:
+            return
+        reached_at = start.position_at.timestamp() if start.position_at else 0.0
+        self._resumed = held.join_behind(cursor, reached_at) and cursor is not None
+        self.cursor = start.cursor
+        for item in held.items():
+            self._queue([item])
+            await self.room()
+            if self.error is not None:
+                raise self.error
+        self.held = None
 
     async def room(self) -> None:
         """Wait until the disk has caught up, when it is behind."""
@@ -95,8 +132,14 @@ class HlsWriter:
         if self._recorder is not None:
             self._recorder.cut()
 
+    def _fail(self, error: DiskFailed) -> None:
+        self.error = error
+        self.failed.set()
+
     async def finish(self) -> None:
         """Write everything handed over and close the file; raises DiskFailed."""
+        if self.held is not None:
+            self.held.close()
         await self._idle.wait()
         if self.error is not None:
             raise self.error
@@ -106,6 +149,8 @@ class HlsWriter:
 
     async def abandon(self) -> None:
         """Write nothing more; the item in hand is written to its end."""
+        if self.held is not None:
+            self.held.close()
         self._items.clear()
         await self._stop()
 
@@ -123,8 +168,7 @@ class HlsWriter:
                 while self._items:
                     await self._write(self._items.popleft())
             except DiskFailed as error:
-                self.error = error
-                self.failed.set()
+                self._fail(error)
                 return
             finally:
                 self._idle.set()
@@ -186,7 +230,8 @@ class HlsWriter:
 
     def _behind_s(self) -> float:
         """How far the end of what is written lies behind the newest media that the playlist showed."""
-        return self._backlog_s() + sum(item.task.duration for item in self._items if isinstance(item, Media))
+        held_s = self.held.seconds if self.held is not None else 0.0
+        return held_s + self._backlog_s() + sum(item.task.duration for item in self._items if isinstance(item, Media))
 
     def _tell(self, events: list[segments.SegmentEvent]) -> None:
         for event in events:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
 import aiohttp
-from contracts.values import Source
+from contracts.values import Json, Source
 from media.flv import recorder as flv
 from media.flv.errors import FlvError
+from media.repair.join import Tail
 from media.repair.records import to_records
 
 from services.downloader.adapters.engine import (
@@ -20,7 +22,9 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
+from services.downloader.adapters.held_flv import HeldFlv, Piece
 from services.downloader.adapters.http import request
+from services.downloader.adapters.spill import Spill
 
 MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
@@ -46,10 +50,14 @@ class FlvEngine:
         self._file_start_ms = start.position_ms
         self._end_ms = start.position_ms
         self._end_at = start.position_at
+        self._held = HeldFlv(Spill(take.hold.folder), max_bytes=take.hold.max_bytes) if take.hold else None
+        self._left = asyncio.Event()
 
     @property
     def progress(self) -> Progress:
         """See `Engine`."""
+        if self._held is not None:
+            return Progress(self._start.index, self._held.received)
         if self._recorder is None:
             return Progress(self._start.index)
         now = self._recorder.progress
@@ -88,6 +96,8 @@ class FlvEngine:
 
     async def finish(self) -> None:
         """See `Engine`."""
+        if self._held is not None:
+            self._held.close()
         if self._recorder is not None:
             try:
                 self._tell(self._recorder.finish())
@@ -96,18 +106,90 @@ class FlvEngine:
 
     async def abandon(self) -> None:
         """See `Engine`. Nothing runs outside :meth:`play`; what the recorder holds is left out of the file."""
+        if self._held is not None:
+            self._held.close()
+
+    # Standing by and handing over
+
+    @property
+    def holds(self) -> Json | None:
+        """See `Holder`: the mark of the first keyframe that is held."""
+        mark = self._held.first_mark if self._held is not None else None
+        return None if mark is None else {"protocol": "flv", "mark": mark}
+
+    def forget_before(self, at: float) -> None:
+        """See `Holder`."""
+        if self._held is not None:
+            self._held.forget_before(at)
+
+    async def join(self, take: Take) -> None:
+        """See `Holder`. The connection goes on meanwhile; what it brings is held until its turn comes."""
+        start = take.start
+        self._take, self._start, self._gaps, self._emit = take, start, take.gaps, take.emit
+        self._next_index = start.index
+        self._file_start_ms = self._end_ms = start.position_ms
+        self._end_at = start.position_at
+        if self._held is None:
+            return
+        for piece in self._held.pieces():
+            self._replay(piece)
+            await asyncio.sleep(0)
+        held, self._held = self._held, None
+        held.close()
+        self._advanced_at = time.monotonic()
+        if self._recorder is not None and (rest := held.rest()):
+            self._record(self._recorder, rest, self._last_data_at)
+
+    async def leave(self, holds: Json) -> None:
+        """See `Holder`. Whole groups of pictures are written only, so that the next file begins with a keyframe."""
+        if holds.get("protocol") != "flv" or self._recorder is None:
+            return
+        self._note_left(self._recorder.leave(int(holds.get("mark") or 0)))
+        await self._left.wait()
+
+    @property
+    def tail(self) -> Json | None:
+        """See `Holder`."""
+        recorder = self._recorder
+        return recorder.tail.to_json() if recorder is not None and recorder.tail is not None else None
+
+    def _replay(self, piece: Piece) -> None:
+        self._fresh_connection = piece.begins
+        self._record(self._connected(piece.at), piece.data, piece.at)
+
+    def _note_left(self, left: bool) -> None:
+        if left:
+            self._left.set()
 
     def _feed(self, chunk: bytes) -> None:
         now = time.time()
+        if self._held is not None:
+            self._hold(self._held, chunk, now)
+            return
+        recorder = self._connected(now)
+        self._record(recorder, chunk, now)
+        self._check_advance(recorder.progress)
+
+    def _hold(self, held: HeldFlv, chunk: bytes, now: float) -> None:
+        if self._fresh_connection:
+            held.reconnected()
+            self._fresh_connection = False
         try:
-            recorder = self._connected(now)
-            self._last_data_at = now
-            self._tell(recorder.feed(chunk, received_at=now))
+            held.feed(chunk, now)
         except FlvError as error:
             raise SourceFailed(f"not an FLV stream ({type(error).__name__})") from error
         except OSError as error:
             raise DiskFailed(_reason(error)) from error
-        self._check_advance(recorder.progress)
+
+    def _record(self, recorder: flv.FlvRecorder, data: bytes, at: float) -> None:
+        self._last_data_at = at
+        try:
+            self._tell(recorder.feed(data, received_at=at))
+        except FlvError as error:
+            raise SourceFailed(f"not an FLV stream ({type(error).__name__})") from error
+        except OSError as error:
+            raise DiskFailed(_reason(error)) from error
+        self._note_left(recorder.left)
 
     def _connected(self, now: float) -> flv.FlvRecorder:
         """The recorder, told about a new connection only when its first bytes are here."""
@@ -119,6 +201,8 @@ class FlvEngine:
                 first_index=self._start.index,
                 start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
                 buffer_size=WRITE_BYTES,
+                behind=Tail.from_json(self._take.behind),
+                keep_tail=self._take.keep_tail,
             )
         elif self._fresh_connection:
             self._tell(self._recorder.reconnected(round((now - self._last_data_at) * 1000)))
@@ -142,6 +226,8 @@ class FlvEngine:
                 case flv.SegmentCompleted():
                     self._completed(event)
                 case flv.Rejoined():
+                    if event.gap_ms is None and not self.flowing:
+                        self._gaps.open(self._start.position_ms, "the media of the next owner does not overlap")
                     self._gaps.close(event.at_ms, event.gap_ms)
 
     def _opened(self, event: flv.SegmentOpened) -> None:

@@ -115,7 +115,9 @@ class FlvRecorder:
         self._options = options or RepairOptions()
         self._log = RepairLog()
         self._log.position = start_ms
-        self._chain = RepairChain(self._options, self._log, self.timeline, self._handle, start_ms=start_ms, behind=behind)
+        self._chain = RepairChain(
+            self._options, self._log, self.timeline, self._handle, start_ms=start_ms, behind=behind
+        )
         self._parser = FlvParser()
         self._buffer_size = buffer_size
         self._next_index = first_index

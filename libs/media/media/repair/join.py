@@ -122,7 +122,9 @@ class Joiner:
     def _hold(self, group: Group) -> list[Group]:
         self._held.append(group)
         self._held_bytes += sum(len(tag.payload) for tag in group.tags)
-        late = group.received_at is not None and self._tail.ended_at and group.received_at > self._tail.ended_at + _LATE_S
+        late = (
+            group.received_at is not None and self._tail.ended_at and group.received_at > self._tail.ended_at + _LATE_S
+        )
         if late or self._held_bytes > _MAX_HELD_BYTES or len(self._held) > _MAX_HELD_GROUPS:
             return self.finish()
         return []
@@ -165,9 +167,7 @@ class Joiner:
         places = [
             at
             for at, one in enumerate(written)
-            if one.key
-            and one.mark == marks[0]
-            and all(a.mark == b for a, b in zip(written[at:], marks, strict=False))
+            if one.key and one.mark == marks[0] and all(a.mark == b for a, b in zip(written[at:], marks, strict=False))
         ]
         if not places:
             return None
