@@ -57,7 +57,7 @@ def test_the_oldest_groups_go_first_and_what_is_left_can_be_played(tmp_path: Pat
     assert held.size <= 7 * len(flv.stream(*source[:GOP_TAGS]))
     left = recorded(held)
     first = len(source) - len(left)
-    assert 0 < first
+    assert first > 0
     assert first % GOP_TAGS == 0
     assert [bytes(tag.payload) for tag in left] == [bytes(tag.payload) for tag in source[first:]]
 
