@@ -174,7 +174,7 @@ def resolve(streamer: Streamer, layers: Mapping[str, Layer]) -> list[Event]:
     provenance = dict.fromkeys(Effective.model_fields, DEFAULT)
     stack = [GLOBAL, f"platform-{streamer.platform}", f"template-{streamer.template}" if streamer.template else ""]
     for origin, layer in [*((id, layers.get(id)) for id in stack), ("streamer", streamer.layer)]:
-        for field in Layer.model_fields if layer is not None else ():
+        for field in layer.model_fields_set if layer is not None else ():
             value = getattr(layer, field)
             if value is not None:
                 values[field], provenance[field] = value, origin

@@ -24,6 +24,10 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        # Pydantic copies every default that is a model for each object it makes; what never changes can be shared.
+        return self
+
 
 class Message(Value):
     """What travels on the bus. Concrete classes are declared as ``class X(Event, type="monitor.session.opened.v1", key="session_id")``."""
