@@ -12,6 +12,7 @@ from .bilibili import BilibiliEndpoints
 from .changes import Changes
 from .chat import ChatServer
 from .control import ControlEndpoints
+from .douyu import DouyuPlatform
 from .media import MediaEndpoints
 from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
@@ -39,6 +40,7 @@ class Studio(StudioUrls):
         self._loops = LoopLibrary()
         self._chat = ChatServer(chat_auth_timeout, chat_heartbeat_timeout)
         self._keys = WbiKeys()
+        self.douyu = DouyuPlatform(self._changes)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Studio:
@@ -47,6 +49,8 @@ class Studio(StudioUrls):
         app.add_routes(MediaEndpoints(self._rooms.get).routes())
         app.add_routes(BilibiliEndpoints(self._by_number, self._keys, self._chat).routes())
         app.router.add_get("/sub", self._chat.handle)
+        app.add_routes(self.douyu.routes())
+        await self.douyu.start()
         # A viewer that went away must not stay counted while nothing is being sent to it.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
@@ -59,6 +63,7 @@ class Studio(StudioUrls):
         await asyncio.gather(*(room.close() for room in self._rooms.values()))
         await self._loops.close()
         await self._chat.close()
+        await self.douyu.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -6,6 +6,7 @@ A protocol is one codec (pure) and one driver, registered with `@source("kind")`
 from __future__ import annotations
 
 from services.danmu.adapters import bilibili_driver as bilibili_driver  # registers "bilibili"
+from services.danmu.adapters import douyu_driver as douyu_driver
 from services.danmu.adapters.registry import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 
 __all__ = ["InvalidDescriptor", "UnknownChatKind", "kinds", "open_source", "source"]

@@ -50,3 +50,10 @@ def part(page: URL, place: int) -> str:
     """A segment of a page's path, "" when it is absent or can be no name of a room."""
     parts = page.path.strip("/").split("/")
     return parts[place] if place < len(parts) and _NAME.fullmatch(parts[place]) else ""
+
+
+@chat_at("douyu.com")
+def _douyu(page: URL) -> Chat | None:
+    """``/<number or name>``, ``/topic/<any>?rid=<number>``, ``/beta/<number>`` (the addresses Streamlink knows too)."""
+    room = page.query.get("rid", "") or (part(page, 1) if part(page, 0) == "beta" else part(page, 0))
+    return Chat(kind="douyu", descriptor={"room_id": room}) if _NAME.fullmatch(room) else None

@@ -12,6 +12,28 @@ def test_an_unknown_page_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "kind", "room"),
+    [
+        ("https://www.douyu.com/9999", "douyu", "9999"),
+        ("http://m.douyu.com/lpl?x=1", "douyu", "lpl"),
+        ("https://www.douyu.com/topic/any?rid=71415", "douyu", "71415"),
+        ("https://www.douyu.com/beta/9999", "douyu", "9999"),
+    ],
+)
+def test_the_room_is_read_off_the_address(url: str, kind: str, room: str) -> None:
+    chat = chat_of(url)
+    assert chat is not None
+    assert (chat.kind, chat.descriptor) == (kind, {"room_id": room})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://www.douyu.com/", "https://www.douyu.com/a%2Fb", "https://www.douyu.com/x/../.."]
+)
+def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
+    assert chat_of(url) is None
+
+
 def test_two_functions_for_one_host_are_a_mistake() -> None:
     register = chat_at("twice.example")
     register(lambda page: None)
