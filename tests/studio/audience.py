@@ -87,6 +87,10 @@ class Audience:
         """Close with the closing handshake."""
         await asyncio.gather(*(viewer.socket.close() for viewer in tuple(self.viewers)))
 
-    async def wait(self, *, visits: int = 0, beats: int = 0, timeout: float = 10.0) -> None:
+    async def wait(self, *, visits: int = 0, beats: int = 0) -> None:
         """Return when so many were admitted and so many heartbeats came. Raises TimeoutError."""
-        await self._changes.wait_until(lambda: self.visits >= visits and self.beats >= beats, timeout)
+        await self.until(lambda: self.visits >= visits and self.beats >= beats)
+
+    async def until(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+        """Return as soon as `predicate()` holds. Raises TimeoutError."""
+        await self._changes.wait_until(predicate, timeout)
