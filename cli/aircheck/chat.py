@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from media.chat.ass import AssOptions
 from media.chat.editing import Realigned, merged, shifted
 from media.chat.formats import ChatInput, OutputFormat, Style, UnknownFormat, open_chat, write_chat
+from media.chat.timing import Timed, Timing
 from media.chat.xml_reader import InvalidXml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from media.chat.timing import Timed
+
+class InvalidRepairs(ValueError):
+    """A file that was to list repairs does not."""
+
 
 app = typer.Typer(
     name="chat",
@@ -26,6 +30,7 @@ app = typer.Typer(
 
     [b]aircheck chat convert[/] show.chat.jsonl.gz -o show.ass     subtitles that scroll over the video
     [b]aircheck chat realign[/] show.xml -o moved.xml --shift -2.5  everything 2.5 s earlier
+    [b]aircheck chat realign[/] show.xml -o moved.xml --repair repair.json  as the repaired video needs it
     [b]aircheck chat merge[/] 000.xml 001.xml -o whole.xml          the files of one session, by the clock
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong usage.""",
@@ -105,13 +110,26 @@ def merge(
 def realign(
     source: Input,
     output: Output,
-    shift: Annotated[float, typer.Option(help="Seconds by which everything comes later; negative: earlier.")],
+    shift: Annotated[float, typer.Option(help="Seconds by which everything comes later; negative: earlier.")] = 0.0,
+    repair: Annotated[
+        Path | None,
+        typer.Option(
+            help="What was repaired in the video, as [b]aircheck media repair[/] writes it: time that it lost is taken out of the chat.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     to: To = None,
 ) -> None:
-    """Move chat in time, for a video that was cut or that begins at another moment. What would lie before the start is left out."""
+    """Move chat in time: for a video that begins at another moment, or that was repaired after the chat had been written.
+
+    What would lie before the start is left out. With both options the repairs come first and the shift after them.
+    """
     with _failures():
         chat = open_chat(source)
-        moved = Realigned(_with_progress(chat, source.name), shifted(round(shift * 1000)))
+        timing = read_repairs(repair) if repair else Timing(0)
+        repaired = Realigned(_with_progress(chat, source.name), timing.elapsed_to_offset)
+        moved = Realigned(repaired, shifted(round(shift * 1000)))
         count = write_chat(
             moved,
             output,
@@ -121,6 +139,16 @@ def realign(
             style=Style(),
         )
         _told([chat], output, count, moved.dropped)
+
+
+def read_repairs(path: Path) -> Timing:
+    """The breaks of a repaired file: ``{"start_ms", "repairs": […]}`` or the bare list. Raises InvalidRepairs, OSError."""
+    try:
+        data = json.loads(path.read_bytes())
+        about = data if isinstance(data, dict) else {"repairs": data}
+        return Timing.of_segment(0, int(about.get("start_ms", 0)), [dict(one) for one in about["repairs"]])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidRepairs(f"{path.name} does not list repairs ({type(error).__name__})") from error
 
 
 def _convert(chat: ChatInput, output: Path, to: OutputFormat, style: Style) -> None:
@@ -188,6 +216,6 @@ def _told(inputs: Iterable[ChatInput], output: Path, count: int, dropped: int) -
 def _failures() -> Iterator[None]:
     try:
         yield
-    except (UnknownFormat, InvalidXml, OSError) as error:
+    except (UnknownFormat, InvalidXml, InvalidRepairs, OSError) as error:
         _errors.print(f"[red]chat:[/] {error}", highlight=False)
         raise typer.Exit(1) from error

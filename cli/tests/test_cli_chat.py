@@ -76,6 +76,20 @@ def test_a_shift_moves_and_says_what_it_left_out(tmp_path: Path) -> None:
     assert [one["offset_ms"] for one in moved["messages"]] == [1000] and moved["start_ms"] == START + 2000
 
 
+def test_the_repairs_of_a_video_move_its_chat(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 1000, 3000, 9000)
+    gap = {"kind": "gap", "at_ms": 62_000, "source_ms": 0, "amount": 5000, "lost_ms": 5000}
+    (tmp_path / "repair.json").write_text(json.dumps({"start_ms": 60_000, "repairs": [gap]}))
+    (tmp_path / "list.json").write_text(json.dumps([{**gap, "at_ms": 2000}]))
+
+    for name in ("repair.json", "list.json"):
+        code, _ = run("realign", source, "-o", tmp_path / "o.json", "--repair", tmp_path / name, "--shift", 1)
+
+        moved = json.loads((tmp_path / "o.json").read_text())
+        assert code == 0 and [one["offset_ms"] for one in moved["messages"]] == [2000, 3000, 5000]
+    assert run("realign", source, "-o", tmp_path / "o.json", "--repair", source)[0] == 1
+
+
 def test_failures_have_their_exit_codes(tmp_path: Path) -> None:
     source = log(tmp_path / "in.jsonl.gz", START, 0)
     (tmp_path / "bad").write_text("no chat")

@@ -78,7 +78,8 @@ class Segment:
     """One video segment as far as it is known.
 
     ``ended_ms``: where its media ends. ``closed_ms``: when this service learned that it is finished; ``None`` while it is being
-    recorded. ``cut_ms``: its chat file is finished and holds what was received before this moment.
+    recorded. ``cut_ms``: its chat file is finished and holds what was received before this moment. ``breaks``: (place in the file, ms)
+    of time that passed without media, so that the file ends as much later than it is long.
     """
 
     recording_id: str
@@ -88,6 +89,7 @@ class Segment:
     closed_ms: int | None = None
     discarded: bool = False
     cut_ms: int | None = None
+    breaks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

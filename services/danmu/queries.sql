@@ -21,11 +21,12 @@ update chats set revision = revision + 1 where session_id = $1
 
 -- name: close_segment
 with closed as (
-  insert into segments (session_id, recording_id, index, started_ms, ended_ms, closed_ms, metadata)
-  select $1, $2, $3::integer, $4::bigint, $5::bigint, $6::bigint, $7::jsonb
+  insert into segments (session_id, recording_id, index, started_ms, ended_ms, closed_ms, metadata, breaks)
+  select $1, $2, $3::integer, $4::bigint, $5::bigint, $6::bigint, $7::jsonb, $8::jsonb
   where not exists (select from chats where session_id = $1 and ended)
   on conflict (session_id, recording_id, index) do update
-  set started_ms = excluded.started_ms, ended_ms = excluded.ended_ms, closed_ms = excluded.closed_ms, metadata = excluded.metadata
+  set started_ms = excluded.started_ms, ended_ms = excluded.ended_ms, closed_ms = excluded.closed_ms, metadata = excluded.metadata,
+      breaks = excluded.breaks
 )
 update chats set revision = revision + 1 where session_id = $1
 
@@ -43,7 +44,7 @@ select session_id, streamer_id, streamer_name, platform, title, category, starte
 from chats where session_id = $1 and not ended
 
 -- name: load_segments
-select recording_id, index, started_ms, ended_ms, closed_ms, discarded, cut_ms, metadata
+select recording_id, index, started_ms, ended_ms, closed_ms, discarded, cut_ms, metadata, breaks
 from segments where session_id = $1 order by started_ms, index
 
 -- name: revisions

@@ -234,7 +234,9 @@ class _Held:
     async def _finish(self, cut: Cut) -> None:
         plan, segment = self._view.plan, cut.segment
         chunks = self._journal.rotate(cut.upper_ms)
-        part = ChatPart(segment.index, Timing(segment.started_ms), cut.lower_ms, cut.upper_ms, _head(plan))
+        part = ChatPart(
+            segment.index, Timing(segment.started_ms, segment.breaks), cut.lower_ms, cut.upper_ms, _head(plan)
+        )
         stored = await self._archive.store(plan.session_id, part, chunks, epoch=self._lease.epoch)
         finished = ChatFileCompleted(
             session_id=plan.session_id,

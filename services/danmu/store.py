@@ -11,6 +11,7 @@ from contracts.downloader import SegmentCompleted, SegmentDiscarded, SegmentOpen
 from contracts.envelope import Metadata
 from contracts.scheduler import ProcessCompleted, ProcessStopping, RecordingPlanned
 from contracts.values import Chat, EndReason
+from media.chat.timing import Timing
 
 from services.danmu.domain import Segment
 
@@ -89,16 +90,18 @@ async def open_segment(connection: Connection, event: SegmentOpened, started_ms:
 async def close_segment(
     connection: Connection, event: SegmentCompleted, started_ms: int, metadata: Metadata, now_ms: int
 ) -> None:
-    """A segment is finished; its opening may not have been heard of."""
+    """A segment is finished; its opening may not have been heard of. Time that its media lost makes it end later than it is long."""
+    timing = Timing.of_segment(started_ms, event.start_ms, event.repairs)
     await connection.execute(
         QUERIES["close_segment"],
         event.session_id,
         event.recording_id,
         event.index,
         started_ms,
-        started_ms + event.duration_ms,
+        started_ms + event.duration_ms + timing.lost_ms,
         now_ms,
         metadata.to_dict(),
+        timing.breaks,
     )
 
 
@@ -172,4 +175,5 @@ def _segment(row: Row) -> Segment:
         closed_ms=row["closed_ms"],
         discarded=row["discarded"],
         cut_ms=row["cut_ms"],
+        breaks=tuple((at, lost) for at, lost in row["breaks"]),
     )

@@ -107,7 +107,9 @@ class Outside:
             SegmentOpened(**_segment(index), uri=f"file:///video/{index}.flv", start_ms=0, started_at=_iso(started_ms))
         )
 
-    async def complete_segment(self, index: int, started_ms: int, ended_ms: int) -> Envelope:
+    async def complete_segment(
+        self, index: int, started_ms: int, ended_ms: int, repairs: tuple[dict[str, Any], ...] = ()
+    ) -> Envelope:
         return await self.say(
             SegmentCompleted(
                 **_segment(index),
@@ -116,6 +118,7 @@ class Outside:
                 duration_ms=ended_ms - started_ms,
                 started_at=_iso(started_ms),
                 split_reason="size",
+                repairs=repairs,
             )
         )
 

@@ -121,6 +121,27 @@ async def test_every_line_is_in_the_file_of_its_segment_exactly_once(
     assert not (tmp_path / "danmu" / SESSION).exists()
 
 
+async def test_chat_after_a_break_of_the_media_is_moved_by_what_the_video_misses(
+    nats_url: str, postgres_dsn: str, tmp_path: Path, studio: Studio
+) -> None:
+    gap = {"kind": "gap", "at_ms": 1, "source_ms": 1, "amount": 600_000, "lost_ms": 600_000, "count": 1, "detail": ""}
+    async with outside(nats_url) as bus, danmu(nats_url, postgres_dsn, tmp_path, studio):
+        # given a segment whose media broke off at once, for ten minutes
+        await bus.plan()
+        await studio.wait_for_room(ROOM, chatters=1)
+        first = now_ms()
+        await bus.open_segment(0, first)
+        await next_millisecond()
+        await studio.say_many(ROOM, chats("nobody saw", 3))
+        await bus.wait_for_lines(*texts("nobody saw", 3))
+        # when it is finished, a millisecond long by its media
+        await bus.complete_segment(0, first, first + 1, repairs=(gap,))
+        await bus.end(segments=1)
+        files, _ = await bus.finished()
+    # then what was said meanwhile lies where the picture comes back
+    assert xml_offsets(files[0]) == [0.001] * 3
+
+
 async def test_a_silent_segment_gets_an_empty_file_and_a_discarded_one_gives_its_chat_to_the_next(
     nats_url: str, postgres_dsn: str, tmp_path: Path, studio: Studio
 ) -> None:

@@ -55,3 +55,18 @@ def test_source_times_follow_the_piece_they_lie_in():
     assert timeline.at_source(1, 250) == 9250
     assert timeline.at_source(0, 500) is None
     assert timeline.at_source(2, 0) is None
+
+
+def test_when_media_was_on_air_is_told_by_the_newest_of_it() -> None:
+    """A server that sends 3 s of its past at once is not 3 s behind; the next connection is judged by itself."""
+    timeline = Timeline()
+    before = timeline.on_air(0)
+    timeline.add_arrival(100.0, 3_000)
+    timeline.add_arrival(102.5, 5_000)
+    first = timeline.on_air(0)
+    timeline.begin_connection()
+    timeline.add_arrival(110.0, 8_000)
+
+    assert before is None
+    assert first == 97.0
+    assert timeline.on_air(8_000) == 110.0

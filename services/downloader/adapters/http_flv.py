@@ -231,10 +231,8 @@ class FlvEngine:
                     self._gaps.close(event.at_ms, event.gap_ms)
 
     def _opened(self, event: flv.SegmentOpened) -> None:
-        now = time.time()
-        reached = self._recorder.timeline.at_wall(now) if self._recorder else None
-        behind_s = max(0, (reached if reached is not None else event.start_ms) - event.start_ms) / 1000
-        started_at = datetime.fromtimestamp(now - behind_s, UTC)
+        on_air = self._recorder.timeline.on_air(event.start_ms) if self._recorder else None
+        started_at = datetime.fromtimestamp(min(time.time(), on_air or time.time()), UTC)
         if not self.flowing:
             self._gaps.close(event.start_ms)
         self._next_index, self._file_start_ms = event.index + 1, event.start_ms

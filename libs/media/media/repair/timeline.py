@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections import deque
 from typing import Final
 
 _WALL_SPACING_MS: Final = 1000
 _MAX_POINTS: Final = 200_000
+_ARRIVALS: Final = 16
 
 
 class Timeline:
@@ -22,6 +24,7 @@ class Timeline:
         self._connections = array("q")
         self._sources = array("q")
         self._outputs = array("q")
+        self._ahead: deque[float] = deque(maxlen=_ARRIVALS)
 
     def add_wall(self, received_at: float, output_ms: int) -> None:
         """Media that arrived at `received_at` (seconds) begins at `output_ms`."""
@@ -49,6 +52,22 @@ class Timeline:
         self._connections.append(connection)
         self._sources.append(source_ms)
         self._outputs.append(output_ms)
+
+    def add_arrival(self, completed_at: float, output_ms: int) -> None:
+        """Media up to `output_ms` had arrived at `completed_at` (seconds)."""
+        self._ahead.append(1000 * completed_at - output_ms)
+
+    def begin_connection(self) -> None:
+        """What arrives from here on may come sooner or later after it was on air than what came before."""
+        self._ahead.clear()
+
+    def on_air(self, output_ms: int) -> float | None:
+        """When (seconds) media was on air as this connection brings it; None before anything has arrived.
+
+        A server begins with what it holds, seconds of media at once: the first byte says when somebody connected, and the newest
+        media alone how far behind the broadcast this connection is. The quickest of the last arrivals counts.
+        """
+        return (min(self._ahead) + output_ms) / 1000 if self._ahead else None
 
     def at_wall(self, seconds: float) -> int | None:
         """The output time of media that arrived at a wall-clock time, interpolated; None before anything was recorded.

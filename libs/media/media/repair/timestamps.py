@@ -82,6 +82,7 @@ class TimestampRepair:
             self._connection += 1
             self._after_break = True
             self.gap_ms = 0
+            self._timeline.begin_connection()
         if group.source_shift:
             self._realign(group.source_shift)
         first_source, before = tags[0].timestamp, self._end
@@ -95,6 +96,8 @@ class TimestampRepair:
         excess = self._excess(group, self._end - before)
         if self._jumps:
             self._report_jumps(excess)
+        if group.completed_at is not None:
+            self._timeline.add_arrival(group.completed_at, self._end)
         if group.received_at is not None:
             self._timeline.add_wall(group.received_at, tags[0].timestamp)
         return group

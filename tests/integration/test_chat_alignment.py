@@ -1,0 +1,148 @@
+"""Chat stays with the picture: a broadcast whose clock jumps and whose connection breaks, with messages said beside known frames."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+from chassis.storage import LocalStorage
+from contracts.values import Effective
+from media.chat.formats import open_chat
+from media.chat.head import ChatHead
+from media.chat.message import ChatMessage, MessageKind
+from media.chat.timing import Timing
+
+from services.danmu.adapters.archive import Archive, ChatPart
+from services.danmu.adapters.journal import Journal
+from services.downloader.adapters.engine import GapClosed, GapOpened, SegmentCompleted, SegmentOpened
+from services.downloader.standalone import record
+from tests.studio import Studio
+from tests.studio.flv import VIDEO, Tag, TagReader
+
+TOLERANCE_MS: Final = 200
+"""The studio sends every 100 ms what has become due; the rest is for a loaded machine."""
+
+
+class Viewer:
+    """Watches beside the recorder: ``picture`` is the newest frame that has arrived, by its content."""
+
+    def __init__(self) -> None:
+        self.picture = b""
+        self.fresh = asyncio.Event()
+
+    async def watch(self, url: str) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                try:
+                    async with session.get(url) as answer:
+                        await self._read(answer)
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0)
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> None:
+        reader = TagReader()
+        async for chunk in answer.content.iter_any():
+            for tag in reader.feed(chunk):
+                if is_picture(tag):
+                    self.picture = tag.body
+                    self.fresh.set()
+
+
+def is_picture(tag: Tag) -> bool:
+    return tag.kind == VIDEO and not tag.is_sequence_header
+
+
+@asynccontextmanager
+async def watching(url: str) -> AsyncIterator[Viewer]:
+    viewer = Viewer()
+    task = asyncio.create_task(viewer.watch(url))
+    try:
+        yield viewer
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def pictures(path: Path) -> list[tuple[int, bytes]]:
+    return [(tag.timestamp, tag.body) for tag in TagReader().feed(path.read_bytes()) if is_picture(tag)]
+
+
+async def said_with_pictures(viewer: Viewer, journal: Journal, count: int) -> list[bytes]:
+    """Messages, a moment apart, each with the frame on screen when it came."""
+    shown = []
+    for _ in range(count):
+        for _ in range(3):
+            viewer.fresh.clear()
+            await viewer.fresh.wait()
+        journal.append(ChatMessage(MessageKind.CHAT, time.time_ns() // 1_000_000, text="look"))
+        shown.append(viewer.picture)
+    return shown
+
+
+async def test_messages_lie_at_their_pictures_after_a_jump_and_a_gap(tmp_path: Path) -> None:
+    told: list[object] = []
+    changed = asyncio.Event()
+
+    def listen(event: object) -> None:
+        told.append(event)
+        changed.set()
+
+    async def until(kind: type) -> None:
+        while not any(isinstance(event, kind) for event in told):
+            changed.clear()
+            await changed.wait()
+
+    journal = Journal(tmp_path / "journal", 1)
+    async with Studio() as studio, asyncio.timeout(60):
+        # given a broadcast that is recorded
+        await studio.put_on_air("1")
+        url, stop = studio.flv_url("1"), asyncio.Event()
+        source = f"{url}?cdn=a"
+        running = asyncio.create_task(
+            record(source, tmp_path / "video", allow_private=True, on_event=listen, effective=Effective(), stop=stop)
+        )
+        await until(SegmentOpened)
+        async with watching(url) as viewer:
+            shown = await said_with_pictures(viewer, journal, 4)
+            # when its clock jumps by an hour
+            await studio.fault("1", "timestamp_jump", ms=3_600_000)
+            shown += await said_with_pictures(viewer, journal, 4)
+            # and the recorder's server is away for some seconds
+            await studio.fault("1", "status", status=503, n=3, target="flv", cdn="a")
+            await studio.fault("1", "drop")
+            await until(GapOpened)
+            journal.append(ChatMessage(MessageKind.CHAT, time.time_ns() // 1_000_000, text="where is the picture?"))
+            await until(GapClosed)
+            shown += await said_with_pictures(viewer, journal, 6)
+        stop.set()
+        recorded = await running
+    (segment,) = recorded.segments
+    opened = next(event for event in told if isinstance(event, SegmentOpened))
+    completed = next(event for event in told if isinstance(event, SegmentCompleted))
+    started_ms = round(opened.started_at.timestamp() * 1000)
+    timing = Timing.of_segment(started_ms, completed.start_ms, completed.repairs)
+    kinds = {repair["kind"] for repair in completed.repairs}
+    assert {"timestamp_jump", "gap"} <= kinds and timing.lost_ms > 1000
+
+    # then each message lies where its picture is
+    archive = Archive(LocalStorage(tmp_path / "chat"), tmp_path)
+    part = ChatPart(0, timing, 0, 1 << 60, ChatHead())
+    await archive.store("s", part, journal.rotate(), epoch=1)
+    placed = [one for one in open_chat(tmp_path / "chat" / "s" / "00000.xml") if one.message.text == "look"]
+    frames = pictures(segment.path)
+    assert len(placed) == len(shown) == 14
+    errors = []
+    for (offset, _), picture in zip(placed, shown, strict=True):
+        places = [at for at, body in frames if body == picture]
+        errors.append(min((offset - at for at in places), key=abs))
+    assert all(-TOLERANCE_MS <= error <= TOLERANCE_MS for error in errors), errors
+    # and the one said into the break lies where the picture comes back
+    (lonely,) = [one for one in open_chat(tmp_path / "chat" / "s" / "00000.xml") if one.message.text != "look"]
+    assert lonely.offset_ms == pytest.approx(next(at for at, lost in timing.breaks if lost > 1000), abs=TOLERANCE_MS)
