@@ -19,6 +19,8 @@ from services.downloader.adapters.sources import LiveSources
 from services.downloader.facts import Facts
 from services.downloader.handlers import KIND, handlers
 from services.downloader.journal import Journal
+from services.downloader.limits import Slots
+from services.downloader.replica import Replica
 from services.downloader.requests import Requests
 from services.downloader.runner import MEGABYTE, Outside, Runner
 from services.downloader.salvage import Salvage, Sweeper
@@ -76,8 +78,14 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             sources_of=sources_of,
             signal=service.bus.signal,
         )
-        service.add_runner(KIND, Runner(outside).run, concurrency=chosen.slots)
+        runner = service.add_runner(
+            KIND, Runner(outside).run, concurrency=chosen.slots, extra_high=chosen.extra_high_slots
+        )
+        given = Slots(chosen.slots, chosen.extra_high_slots)
+        replica = Replica(chosen.worker, runner, given, view.slots, service.bus.signal)
         service.on_commit(requests.wake)
+        service.on_commit(replica.wake)
+        service.add(replica)
         service.add(requests)
         service.add(Sweeper(salvage, folder, journal_of, every_s=chosen.salvage_every_s))
         service.health.checks["disk"] = disk

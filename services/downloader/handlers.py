@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from chassis.handlers import Handlers
+from chassis.leases import prioritise
 from chassis.work import Work
-from contracts.downloader import CutRecording, ReconfigureRecording, StartRecording, StopRecording
+from contracts.downloader import CutRecording, ReconfigureRecording, SetSlots, StartRecording, StopRecording
 from contracts.message import Event
 
 from services.downloader import domain, store
 from services.downloader.domain import RECORDING
+from services.downloader.limits import PRIORITIES, SLOTS, decide_slots
 
 KIND = "recording"
 """The kind of lease a recording runs under."""
@@ -24,7 +26,8 @@ async def start_recording(command: StartRecording, work: Work) -> None:
     await store.follow(work.connection, events)
     if events and not RECORDING.fold(events, at.state).ended:
         delay_s = domain.start_delay_s(command.not_before, datetime.now(UTC))
-        await work.offer(KIND, f"{KIND}:{command.recording_id}", delay_s=delay_s)
+        priority = PRIORITIES[command.effective.priority]
+        await work.offer(KIND, f"{KIND}:{command.recording_id}", delay_s=delay_s, priority=priority)
 
 
 async def stop_recording(command: StopRecording, work: Work) -> None:
@@ -49,6 +52,17 @@ async def reconfigure_recording(command: ReconfigureRecording, work: Work) -> No
     events = domain.decide_reconfigure(at.state, command)
     await work.append(at, events)
     await store.follow(work.connection, events)
+    if events:
+        name = f"{KIND}:{command.recording_id}"
+        await prioritise(work.connection, name, PRIORITIES[command.effective.priority])
+
+
+async def set_slots(command: SetSlots, work: Work) -> None:
+    """Keep how many recordings may run at a time, for the replicas to read."""
+    at = await work.load(SLOTS, command.scope)
+    events = decide_slots(at.state, command)
+    await work.append(at, events)
+    await store.follow(work.connection, events)
 
 
 def handlers() -> Handlers:
@@ -58,4 +72,5 @@ def handlers() -> Handlers:
     registry.command(StopRecording)(stop_recording)
     registry.command(CutRecording)(cut_recording)
     registry.command(ReconfigureRecording)(reconfigure_recording)
+    registry.command(SetSlots)(set_slots)
     return registry

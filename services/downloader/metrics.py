@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
+SLOTS = Gauge(
+    "aircheck_recording_slots", "Recordings that may run at a time, and those beyond for high priority.", ["kind"]
+)
+QUEUED = Histogram(
+    "aircheck_recording_queued_seconds",
+    "How long recordings waited for a slot.",
+    buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
+)
 RUNNING = Gauge("aircheck_recordings_running", "Recordings in hand.")
 BYTES = Counter("aircheck_recorded_bytes_total", "Bytes of media written.")
 SEGMENTS = Counter("aircheck_segments_total", "Files by what became of them.", ["outcome"])

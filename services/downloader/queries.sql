@@ -21,3 +21,10 @@ update recordings set cursor = $3 where recording_id = $1 and epoch = $2
 
 -- name: cursor
 select cursor from recordings where recording_id = $1
+
+-- name: slots_changed
+insert into slots (scope, slots, extra_high) values ($1, $2, $3)
+on conflict (scope) do update set slots = excluded.slots, extra_high = excluded.extra_high
+
+-- name: slots
+select scope, slots, extra_high from slots where scope = any($1::text[])

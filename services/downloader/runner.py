@@ -29,6 +29,7 @@ from services.downloader.salvage import Salvage
 from services.downloader.settings import DownloaderSettings
 from services.downloader.splitting import CLOCK, ClockCuts, Splits, bounds_of, clock_step_s
 from services.downloader.store import View
+from services.downloader.waiting import AskedAnew
 
 MEGABYTE = 1_000_000
 log = structlog.get_logger(__name__)
@@ -100,7 +101,7 @@ class Runner:
         take = Take(session.open, start, _gaps(filing, journal, before), splits.tell, bounds, session.keep_cursor)
         try:
             async with self._outside.engines.for_recording(facts.request.effective.quality) as make_engine:
-                capture = Capture(self._outside.sources_of(facts), make_engine, take, self._patience())
+                capture = Capture(self._sources(lease, facts, before), make_engine, take, self._patience())
                 following = Following(capture, journal, facts, splits, bounds)
                 return await self._together(lease, capture, filing, facts, following, journal.state)
         except OSError as error:
@@ -184,6 +185,14 @@ class Runner:
         return cursor
 
     # Taking over and ending
+
+    def _sources(self, lease: Lease, facts: Facts, before: Recording) -> Sources:
+        """Where the media is; asked anew when the request waited long enough for that to have changed."""
+        sources = self._outside.sources_of(facts)
+        if before.epoch > 0:
+            return sources
+        metrics.QUEUED.observe(lease.waited_s)
+        return AskedAnew(sources) if lease.waited_s > self._settings.queue_freshness_s else sources
 
     async def _start_point(self, journal: Journal, before: Recording) -> StartPoint:
         state = journal.state

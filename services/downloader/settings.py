@@ -15,8 +15,12 @@ class DownloaderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="DOWNLOADER_", extra="ignore", env_nested_delimiter="__")
 
     service: str = "downloader"
-    slots: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Recordings that run at the same time in this replica; others wait for a replica with a free slot."""
+    slots: Annotated[int, Field(ge=0, le=1000)] = 8
+    """Recordings that run at the same time in this replica; others wait for a replica with a free slot. May be changed at run time."""
+    extra_high_slots: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Recordings of high priority that run beyond that. May be changed at run time."""
+    queue_freshness_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    """After a longer wait for a slot the monitor is asked anew before anything is recorded: the broadcast may be over."""
     storage_uri: str = ""
     """Where finished files go: ``file:///folder`` or ``s3://bucket/prefix``. Empty: ``recordings`` below ``data_dir``."""
     stall_s: Annotated[float, Field(gt=0, le=600)] = 15.0

@@ -13,10 +13,13 @@ from contracts.downloader import (
     RecordingReconfigured,
     RecordingRequested,
     RecordingStarted,
+    SlotsChanged,
     StopRequested,
 )
 from contracts.message import Event
 from contracts.values import Json
+
+from services.downloader.limits import Slots
 
 QUERIES = beside(__file__)
 
@@ -41,6 +44,8 @@ async def follow(connection: Connection, events: Sequence[Event]) -> None:
                 await connection.execute(QUERIES["stop_requested"], event.recording_id, event.reason.value)
             case CutRequested() | RecordingReconfigured():
                 await connection.execute(QUERIES["changed"], event.recording_id)
+            case SlotsChanged():
+                await connection.execute(QUERIES["slots_changed"], event.scope, event.slots, event.extra_high)
             case RecordingEnded():
                 await connection.execute(QUERIES["ended"], event.recording_id)
 
@@ -55,6 +60,11 @@ class View:
         """What is asked of these recordings, in one query."""
         rows = await self._pool.fetch(QUERIES["asked"], list(recordings))
         return {row["recording_id"]: Asked(row["stop_reason"] is not None, row["changes"]) for row in rows}
+
+    async def slots(self, scopes: Sequence[str]) -> dict[str, Slots]:
+        """What is set for these scopes."""
+        rows = await self._pool.fetch(QUERIES["slots"], list(scopes))
+        return {row["scope"]: Slots(row["slots"], row["extra_high"]) for row in rows}
 
     async def save_cursor(self, recording_id: str, epoch: int, cursor: Json) -> None:
         """Remember how far a playlist was written; a stale owner changes nothing."""

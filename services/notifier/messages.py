@@ -137,6 +137,30 @@ def _recording_ended(event: downloader.RecordingEnded, about: About) -> Text:
 
 
 @tell.register
+def _disk_low(event: downloader.DiskLow, about: About) -> Text:
+    where, left = _line(event.worker, 100), f"{_size(event.free_bytes)} of {_size(event.total_bytes)} are free"
+    if event.level == "stop":
+        return Text(
+            f"Disk of {where} is full", f"Nothing more is recorded by {where} until there is room: {left}.", "failure"
+        )
+    return Text(f"Disk of {where} is filling up", f"There is little room where {where} records: {left}.", "warning")
+
+
+@tell.register
+def _disk_unavailable(event: downloader.DiskUnavailable, about: About) -> Text:
+    where = _line(event.worker, 100)
+    body = f"Nothing more is recorded by {where} until its folder is back: {_line(event.reason, 500)}"
+    return Text(f"Folder of {where} cannot be used", body, "failure")
+
+
+@tell.register
+def _disk_recovered(event: downloader.DiskRecovered, about: About) -> Text:
+    where = _line(event.worker, 100)
+    left = f"{_size(event.free_bytes)} of {_size(event.total_bytes)} are free"
+    return Text(f"Disk of {where} has room again", f"{where} records again: {left}.", "success")
+
+
+@tell.register
 def _chat_ended(event: danmu.ChatEnded, about: About) -> Text:
     who = _who(event, about)
     body = f"The chat of {who} has {_count(event.lines, 'line')} in {_count(event.files, 'file')}."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from contracts.message import Command, Event, Signal
+from pydantic import Field
+
+from contracts.message import Command, Event, Signal, Value
 from contracts.values import Artifact, Effective, EndReason, Id, Json, Url
 
 
@@ -49,6 +51,49 @@ class ReconfigureRecording(Command, type="downloader.reconfigure_recording.v1", 
 
     recording_id: Id
     effective: Effective
+
+
+class SetSlots(Command, type="downloader.set_slots.v1", key="scope"):
+    """Change how many recordings run at a time, in one replica (``scope`` is its name) or in all others (``all``).
+
+    ``None`` returns to what the scope ``all`` or the settings of the replica say. What runs goes on, also above the new number.
+    """
+
+    scope: Id = "all"
+    slots: Annotated[int, Field(ge=0, le=1000)] | None = None
+    extra_high: Annotated[int, Field(ge=0, le=1000)] | None = None
+
+
+class SlotsChanged(Event, type="downloader.slots.changed.v1", key="scope"):
+    """Somebody changed how many recordings run at a time; survives restarts because every replica of the scope reads it."""
+
+    scope: Id
+    slots: int | None = None
+    extra_high: int | None = None
+
+
+class DiskLow(Event, type="downloader.disk.low.v1", key="worker"):
+    """Free space where a replica writes fell below a threshold: ``warn`` tells, ``stop`` also lets nothing more begin there."""
+
+    worker: Id
+    level: Literal["warn", "stop"]
+    free_bytes: int
+    total_bytes: int
+
+
+class DiskUnavailable(Event, type="downloader.disk.unavailable.v1", key="worker"):
+    """The folder a replica writes to is missing, not mounted or not writable: nothing begins there until it is back."""
+
+    worker: Id
+    reason: str
+
+
+class DiskRecovered(Event, type="downloader.disk.recovered.v1", key="worker"):
+    """The folder of a replica can be written again and has enough free space."""
+
+    worker: Id
+    free_bytes: int
+    total_bytes: int
 
 
 class RecordingRequested(Event, type="downloader.recording.requested.v1", key="recording_id"):
@@ -175,6 +220,28 @@ class RecordingEnded(Event, type="downloader.recording.ended.v1", key="recording
     next_index: int
     duration_ms: int
     bytes: int
+
+
+class Breaker(Value):
+    """An engine configuration that is not tried at the moment, or only by one recording (``half_open``). ``wait_s`` is left until then."""
+
+    engine: str
+    fingerprint: str
+    state: Literal["open", "half_open"]
+    wait_s: float
+
+
+class ReplicaStatus(Signal, type="downloader.replica.v1", key="worker"):
+    """What a replica takes on, every few seconds. ``paused`` says why it claims nothing; empty when it does."""
+
+    worker: Id
+    slots: int
+    extra_high: int
+    running: int
+    running_high: int
+    paused: str = ""
+    free_bytes: int = 0
+    breakers: tuple[Breaker, ...] = ()
 
 
 class RecordingProgress(Signal, type="downloader.progress.v1", key="recording_id"):

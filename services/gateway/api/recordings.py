@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from contracts.downloader import CutRecording, RecordingProgress, StopRecording
+from contracts.downloader import CutRecording, RecordingProgress, ReplicaStatus, SetSlots, StopRecording
 from contracts.values import EndReason, Id
 from fastapi import APIRouter, Query, Request, Response
 
@@ -12,7 +12,7 @@ from services.gateway.api.context import Gateway, Parts
 from services.gateway.api.outcome import ACCEPTED, change, resource
 from services.gateway.api.paging import MAX_LIMIT, Page, Paged
 from services.gateway.api.problems import not_found
-from services.gateway.api.resources import Recording, RecordingWithSegments
+from services.gateway.api.resources import Recording, RecordingWithSegments, Slots, SlotsChange
 from services.gateway.api.security import changing, reading
 from services.gateway.store import views
 
@@ -38,6 +38,26 @@ async def recordings(
     )
     shown = [_live(parts, item) for item in found]
     return Page[Recording].model_validate(paging.page(shown, "requested_at", "id"))
+
+
+@router.get("/slots", response_model=Slots, dependencies=[reading("recordings")])
+async def slots(parts: Parts) -> dict[str, Any]:
+    """How many recordings may run at a time, replica by replica; which of them take nothing at the moment, and why."""
+    return await _slots(parts)
+
+
+@router.patch("/slots", response_model=Slots, responses=ACCEPTED, dependencies=[changing("recordings")])
+async def set_slots(request: Request, body: SlotsChange, parts: Parts) -> Response:
+    """Set the slots of one replica or of all; what runs goes on. Replicas follow within seconds and say so in `replicas`."""
+
+    async def load() -> dict[str, Any]:
+        return await _slots(parts)
+
+    return await change(request, SetSlots(**body.model_dump()), Slots, load, location="/api/recordings/slots")
+
+
+async def _slots(parts: Gateway) -> dict[str, Any]:
+    return {"replicas": parts.signals.all(ReplicaStatus), "waiting": await views.waiting(parts.pool)}
 
 
 @router.get("/{recording_id}", response_model=RecordingWithSegments, dependencies=[reading("recordings")])

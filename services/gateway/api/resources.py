@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from contracts.values import Artifact, Effective, Layer, Step
-from pydantic import BaseModel
+from contracts.downloader import ReplicaStatus
+from contracts.values import Artifact, Effective, Id, Layer, Step
+from pydantic import BaseModel, ConfigDict, Field
 
 Json = dict[str, Any]
 
@@ -177,7 +178,10 @@ class Gap(BaseModel):
 
 
 class Recording(BaseModel):
-    """A recording. ``state``: requested, recording, stopping or ended. ``progress`` is the last signal of a running one."""
+    """A recording. ``state``: requested, recording, stopping or ended. ``progress`` is the last signal of a running one.
+
+    One that is requested waits for a slot: ``queue_position`` counts from 1, by priority and then by age; not before ``not_before``.
+    """
 
     id: str
     session_id: str
@@ -198,11 +202,31 @@ class Recording(BaseModel):
     bytes: int
     reason: str | None
     detail: str
+    priority: str
+    not_before: datetime | None
+    queue_position: int | None
     requested_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     version: int
     progress: Json | None = None
+
+
+class Slots(BaseModel):
+    """The replicas that record, as they told during the last seconds, and how many recordings wait for a slot."""
+
+    replicas: list[ReplicaStatus]
+    waiting: int
+
+
+class SlotsChange(BaseModel):
+    """How many recordings run at a time, and how many of high priority beyond; null: as the settings of the replica say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scope: Id = "all"
+    slots: Annotated[int, Field(ge=0, le=1000)] | None = None
+    extra_high: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 class RecordingWithSegments(Recording):

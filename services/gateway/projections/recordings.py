@@ -10,6 +10,7 @@ from contracts.downloader import (
     GapClosed,
     GapOpened,
     RecordingEnded,
+    RecordingReconfigured,
     RecordingRequested,
     RecordingStarted,
     SegmentCompleted,
@@ -18,6 +19,7 @@ from contracts.downloader import (
     StopRequested,
 )
 from contracts.message import Event
+from contracts.values import Effective, Priority
 
 from services.gateway.projections.model import Change, Folded, Row, Table, own_key
 
@@ -27,11 +29,13 @@ _ALL = (
     RecordingStarted,
     StopRequested,
     CutRequested,
+    RecordingReconfigured,
     *_SEGMENT,
     GapOpened,
     GapClosed,
     RecordingEnded,
 )
+_RANK = {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}
 MAX_GAPS = 1000
 """Gaps kept in a recording's row; the log has them all. Counting and losses go on beyond."""
 
@@ -48,7 +52,8 @@ def recording(row: Row | None, change: Change) -> Row | None:
 
 def _requested(event: RecordingRequested, change: Change) -> Row:
     return {
-        **event.model_dump(mode="json", exclude={"effective", "first_index", "not_before"}),
+        **event.model_dump(mode="json", exclude={"effective", "first_index"}),
+        **_priority(event.effective),
         "state": "requested",
         "worker": "",
         "epoch": 0,
@@ -67,6 +72,10 @@ def _requested(event: RecordingRequested, change: Change) -> Row:
     }
 
 
+def _priority(effective: Effective) -> Row:
+    return {"priority": effective.priority.value, "queue_rank": _RANK[effective.priority]}
+
+
 def _changed(row: Row, change: Change) -> Row:
     event = change.event
     match event:
@@ -76,6 +85,8 @@ def _changed(row: Row, change: Change) -> Row:
             return {"state": _unless_ended(row, "recording"), "started_at": begun, **holder}
         case StopRequested():
             return {"state": _unless_ended(row, "stopping")}
+        case RecordingReconfigured():
+            return _priority(event.effective)
         case CutRequested():
             named = event.model_dump(include={"title", "category"}, exclude_none=True)
             return {} if row["ended_at"] else named
@@ -153,7 +164,7 @@ def _segment_key(event: Event) -> Iterable[tuple[Any, ...]]:
 
 RECORDINGS = Folded(
     "recordings",
-    2,
+    3,
     _ALL,
     (
         Table("recordings", ("recording_id",), own_key(*_ALL), recording),

@@ -19,6 +19,9 @@ create table rm_recordings (
   bytes         bigint not null,
   reason        text,
   detail        text not null,
+  priority      text not null,
+  queue_rank    smallint not null,
+  not_before    timestamptz,
   requested_at  timestamptz not null,
   started_at    timestamptz,
   ended_at      timestamptz,
@@ -28,6 +31,7 @@ create index on rm_recordings (requested_at desc, recording_id desc);
 create index on rm_recordings (session_id, requested_at desc);
 create index on rm_recordings (streamer_id, requested_at desc);
 create index on rm_recordings (streamer_id) where ended_at is null;
+create index on rm_recordings (queue_rank, requested_at, recording_id) where state = 'requested';
 create table rm_segments (
   recording_id text not null,
   index        integer not null,

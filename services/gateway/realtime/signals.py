@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.bus import Bus
-from contracts.downloader import RecordingProgress
+from contracts.downloader import RecordingProgress, ReplicaStatus
 from contracts.gateway import Projected
 from contracts.message import Message, Signal
 from contracts.pipeline import JobProgress
@@ -18,7 +18,7 @@ from contracts.uploader import UploadProgress
 from services.gateway.realtime.follower import Follower
 from services.gateway.realtime.mailbox import Mailbox
 
-SHOWN: tuple[type[Signal], ...] = (RecordingProgress, JobProgress, UploadProgress)
+SHOWN: tuple[type[Signal], ...] = (RecordingProgress, ReplicaStatus, JobProgress, UploadProgress)
 """What clients may see. Resolved sources are not among them: their addresses may be signed."""
 FRESH_S = 15.0
 KEPT = 10_000
@@ -48,6 +48,11 @@ class Signals:
         if signal is None or time.monotonic() - received > FRESH_S:
             return None
         return signal.model_dump(mode="json")
+
+    def all(self, cls: type[Signal]) -> list[dict[str, Any]]:
+        """The last value of everything of a kind that was heard of lately, by name."""
+        keys = sorted(key for kind, key in self._last if kind is cls)
+        return [value for key in keys if (value := self.last(cls, key)) is not None]
 
     def subscribe(self, box: Mailbox) -> None:
         """Deliver every shown signal from now on."""

@@ -76,6 +76,11 @@ async def artifacts(
     return await _items(connection, "artifacts", session_id, recording_id, indexes)
 
 
+async def waiting(connection: Connection) -> int:
+    """How many recordings wait for a slot."""
+    return int(await connection.fetchval(QUERIES["waiting"]))
+
+
 async def recordings(
     connection: Connection,
     *,

@@ -87,11 +87,18 @@ select to_jsonb(x) as item from (
   order by opened_at, recording_id, index
 ) x
 
+-- name: waiting
+select count(*) from rm_recordings where state = 'requested'
+
 -- name: recordings
 select to_jsonb(x) as item from (
   select recording_id as id, session_id, streamer_id, streamer_name, url, platform, title, category, state, worker, epoch, engine, segments, gaps, lost_ms, duration_ms,
-    bytes, reason, detail, requested_at, started_at, ended_at, version
-  from rm_recordings
+    bytes, reason, detail, priority, not_before, requested_at, started_at, ended_at, version,
+    case when state = 'requested' then (
+      select count(*) + 1 from rm_recordings q
+      where q.state = 'requested' and (q.queue_rank, q.requested_at, q.recording_id) < (r.queue_rank, r.requested_at, r.recording_id)
+    ) end as queue_position
+  from rm_recordings r
   where ($1::text is null or recording_id = $1) and ($2::text is null or session_id = $2) and ($3::text is null or streamer_id = $3)
     and ($4::boolean is null or (ended_at is null) = $4)
     and ($5::timestamptz is null or (requested_at, recording_id) < ($5, $6))

@@ -42,6 +42,16 @@ SAMPLES: dict[Event, tuple[str, str, str]] = {
     downloader.RecordingEnded(
         **RECORDING, reason=EndReason.SOURCE_ENDED, detail="", segments=1, next_index=1, duration_ms=9_400, bytes=999): (
         "Recording of Anna ended", "The recording of Anna ended because the source ended: 1 segment, 9 s, 999 bytes.", "success"),
+    downloader.DiskLow(worker="w1", level="warn", free_bytes=1_500_000_000, total_bytes=10**12): (
+        "Disk of w1 is filling up", "There is little room where w1 records: 1.5 GB of 1.0 TB are free.", "warning"),
+    downloader.DiskLow(worker="w1", level="stop", free_bytes=400_000_000, total_bytes=10**12): (
+        "Disk of w1 is full",
+        "Nothing more is recorded by w1 until there is room: 400.0 MB of 1.0 TB are free.", "failure"),
+    downloader.DiskUnavailable(worker="w1", reason="the marker .aircheck is not there"): (
+        "Folder of w1 cannot be used",
+        "Nothing more is recorded by w1 until its folder is back: the marker .aircheck is not there", "failure"),
+    downloader.DiskRecovered(worker="w1", free_bytes=2_000_000_000, total_bytes=10**12): (
+        "Disk of w1 has room again", "w1 records again: 2.0 GB of 1.0 TB are free.", "success"),
     danmu.ChatEnded(**SESSION, reason=EndReason.OFFLINE, files=2, lines=12_345): (
         "Chat of Anna is complete", "The chat of Anna has 12,345 lines in 2 files.", "info"),
     pipeline.RunFailed(run_id="x", session_id="s", kind="segment", index=0, error="ffmpeg: exit 1"): (
@@ -72,7 +82,7 @@ def test_the_sentence(event: Event):
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.message_type)
 def test_without_a_name_the_id_says_which_one(event: Event):
     text = tell(event, About())
-    expected = "Anna" if isinstance(event, monitor.SessionOpened) else getattr(event, "streamer_id", "s")
+    expected = "Anna" if isinstance(event, monitor.SessionOpened) else getattr(event, "streamer_id", getattr(event, "worker", "s"))
     assert f" {expected}" in f" {text.body}"
     assert "“”" not in text.body
 
