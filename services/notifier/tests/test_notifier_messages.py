@@ -82,7 +82,11 @@ def test_the_sentence(event: Event):
 @pytest.mark.parametrize("event", SAMPLES, ids=lambda event: event.message_type)
 def test_without_a_name_the_id_says_which_one(event: Event):
     text = tell(event, About())
-    expected = "Anna" if isinstance(event, monitor.SessionOpened) else getattr(event, "streamer_id", getattr(event, "worker", "s"))
+    expected = (
+        "Anna"
+        if isinstance(event, monitor.SessionOpened)
+        else getattr(event, "streamer_id", getattr(event, "worker", "s"))
+    )
     assert f" {expected}" in f" {text.body}"
     assert "“”" not in text.body
 
