@@ -18,6 +18,7 @@ from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
 from .signatures import WbiKeys
 from .sink import Sinks
+from .twitch import TwitchChat
 from .urls import StudioUrls
 
 _ROOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -41,6 +42,8 @@ class Studio(StudioUrls):
         self._chat = ChatServer(chat_auth_timeout, chat_heartbeat_timeout)
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
+        self.twitch = TwitchChat()
+        self._platforms = (self.twitch,)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Studio:
@@ -51,12 +54,16 @@ class Studio(StudioUrls):
         app.router.add_get("/sub", self._chat.handle)
         app.add_routes(self.douyu.routes())
         await self.douyu.start()
+        for platform in self._platforms:
+            app.add_routes(platform.routes())
         # A viewer that went away must not stay counted while nothing is being sent to it.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        for platform in self._platforms:
+            platform.url = self.url
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,6 +71,7 @@ class Studio(StudioUrls):
         await self._loops.close()
         await self._chat.close()
         await self.douyu.close()
+        await asyncio.gather(*(platform.close() for platform in self._platforms))
         if self._runner is not None:
             await self._runner.cleanup()
 

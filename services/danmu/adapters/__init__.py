@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from services.danmu.adapters import bilibili_driver as bilibili_driver  # registers "bilibili"
 from services.danmu.adapters import douyu_driver as douyu_driver
+from services.danmu.adapters import twitch_driver as twitch_driver
 from services.danmu.adapters.registry import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 
 __all__ = ["InvalidDescriptor", "UnknownChatKind", "kinds", "open_source", "source"]

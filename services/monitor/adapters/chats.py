@@ -16,6 +16,10 @@ ChatOf = Callable[[URL], Chat | None]
 _platforms: Final[dict[str, ChatOf]] = {}
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_TWITCH_LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
+_TWITCH_PAGES: Final = frozenset(
+    {"directory", "videos", "settings", "downloads", "jobs", "p", "search", "subscriptions"}
+)
 
 
 def chat_at(*hosts: str) -> Callable[[ChatOf], ChatOf]:
@@ -50,6 +54,15 @@ def part(page: URL, place: int) -> str:
     """A segment of a page's path, "" when it is absent or can be no name of a room."""
     parts = page.path.strip("/").split("/")
     return parts[place] if place < len(parts) and _NAME.fullmatch(parts[place]) else ""
+
+
+@chat_at("twitch.tv", "go.twitch.tv")
+def _twitch(page: URL) -> Chat | None:
+    """``/<login>``; what the site itself keeps under a name is no channel."""
+    login = part(page, 0).lower()
+    if login in _TWITCH_PAGES or not _TWITCH_LOGIN.fullmatch(login):
+        return None
+    return Chat(kind="twitch", descriptor={"channel": login})
 
 
 @chat_at("douyu.com")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from contracts.values import Chat
 
 from services.monitor.adapters.chats import chat_at, chat_of
 
@@ -25,6 +26,18 @@ def test_the_room_is_read_off_the_address(url: str, kind: str, room: str) -> Non
     chat = chat_of(url)
     assert chat is not None
     assert (chat.kind, chat.descriptor) == (kind, {"room_id": room})
+
+
+@pytest.mark.parametrize("url", ["https://www.twitch.tv/Some_Channel", "https://m.twitch.tv/some_channel/?x=1"])
+def test_a_twitch_channel_is_known_by_its_login(url: str) -> None:
+    assert chat_of(url) == Chat(kind="twitch", descriptor={"channel": "some_channel"})
+
+
+@pytest.mark.parametrize(
+    "url", ["https://www.twitch.tv/", "https://www.twitch.tv/directory/x", "https://twitch.tv/a.b"]
+)
+def test_other_pages_of_twitch_have_no_chat(url: str) -> None:
+    assert chat_of(url) is None
 
 
 @pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
