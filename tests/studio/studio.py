@@ -11,6 +11,7 @@ from aiohttp import web
 from .bilibili import BilibiliEndpoints
 from .changes import Changes
 from .chat import ChatServer
+from .chzzk import ChzzkPlatform
 from .control import ControlEndpoints
 from .douyu import DouyuPlatform
 from .media import MediaEndpoints
@@ -18,6 +19,8 @@ from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
 from .signatures import WbiKeys
 from .sink import Sinks
+from .soop import SoopPlatform
+from .tiktok import TiktokPlatform
 from .twitch import TwitchChat
 from .urls import StudioUrls
 
@@ -43,7 +46,10 @@ class Studio(StudioUrls):
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
         self.twitch = TwitchChat()
-        self._platforms = (self.twitch,)
+        self.soop = SoopPlatform(self._changes)
+        self.chzzk = ChzzkPlatform(self._changes)
+        self.tiktok = TiktokPlatform(self._changes)
+        self._platforms = (self.twitch, self.soop, self.chzzk, self.tiktok)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Studio:

@@ -5,8 +5,11 @@ A protocol is one codec (pure) and one driver, registered with `@source("kind")`
 
 from __future__ import annotations
 
-from services.danmu.adapters import bilibili_driver as bilibili_driver  # registers "bilibili"
+from services.danmu.adapters import bilibili_driver as bilibili_driver
+from services.danmu.adapters import chzzk_driver as chzzk_driver
 from services.danmu.adapters import douyu_driver as douyu_driver
+from services.danmu.adapters import soop_driver as soop_driver
+from services.danmu.adapters import tiktok_driver as tiktok_driver
 from services.danmu.adapters import twitch_driver as twitch_driver
 from services.danmu.adapters.registry import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 

@@ -51,6 +51,16 @@ def messages(fields: Fields, number: int) -> list[Fields]:
     return [parse(value) for value in fields.get(number, []) if isinstance(value, bytes)]
 
 
+def packed(data: bytes) -> list[int]:
+    """The numbers of a packed repeated field, at most `MAX_FIELDS` of them. Raises InvalidMessage."""
+    numbers: list[int] = []
+    at = 0
+    while at < len(data) and len(numbers) < MAX_FIELDS:
+        value, at = _varint(data, at)
+        numbers.append(value)
+    return numbers
+
+
 def _value(data: bytes, at: int, wire_type: int) -> tuple[Value, int]:
     if wire_type == 0:
         return _varint(data, at)

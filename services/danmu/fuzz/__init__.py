@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of the chat codecs: `python -m services.danmu.fuzz.twitch -runs=100000`."""
+"""Coverage-guided fuzzing of the chat codecs: ``python -m services.danmu.fuzz.<name> -runs=100000``."""

@@ -20,6 +20,9 @@ _TWITCH_LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
 _TWITCH_PAGES: Final = frozenset(
     {"directory", "videos", "settings", "downloads", "jobs", "p", "search", "subscriptions"}
 )
+_SOOP_ACCOUNT: Final = re.compile(r"[A-Za-z0-9_]{1,64}")
+_CHZZK_CHANNEL: Final = re.compile(r"[0-9a-f]{32}")
+_TIKTOK_PATH: Final = re.compile(r"/@([A-Za-z0-9_.]{1,64})/live/?")
 
 
 def chat_at(*hosts: str) -> Callable[[ChatOf], ChatOf]:
@@ -70,3 +73,27 @@ def _douyu(page: URL) -> Chat | None:
     """``/<number or name>``, ``/topic/<any>?rid=<number>``, ``/beta/<number>`` (the addresses Streamlink knows too)."""
     room = page.query.get("rid", "") or (part(page, 1) if part(page, 0) == "beta" else part(page, 0))
     return Chat(kind="douyu", descriptor={"room_id": room}) if _NAME.fullmatch(room) else None
+
+
+@chat_at(
+    "play.sooplive.co.kr", "ch.sooplive.co.kr", "sooplive.co.kr", "play.sooplive.com", "ch.sooplive.com", "sooplive.com"
+)
+@chat_at("play.afreecatv.com", "bj.afreecatv.com", "afreecatv.com")
+def _soop(page: URL) -> Chat | None:
+    """``play.sooplive.co.kr/<account>[/<broadcast>]``, also by the platform's former name."""
+    account = part(page, 0)
+    return Chat(kind="soop", descriptor={"room_id": account}) if _SOOP_ACCOUNT.fullmatch(account) else None
+
+
+@chat_at("chzzk.naver.com")
+def _chzzk(page: URL) -> Chat | None:
+    """``chzzk.naver.com/[live/]<channel>``, 32 hexadecimal digits."""
+    channel = part(page, 1 if part(page, 0) == "live" else 0)
+    return Chat(kind="chzzk", descriptor={"room_id": channel}) if _CHZZK_CHANNEL.fullmatch(channel) else None
+
+
+@chat_at("tiktok.com")
+def _tiktok(page: URL) -> Chat | None:
+    """``tiktok.com/@<name>/live``."""
+    found = _TIKTOK_PATH.fullmatch(page.path)
+    return Chat(kind="tiktok", descriptor={"room_id": found[1]}) if found else None

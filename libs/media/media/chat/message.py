@@ -41,7 +41,7 @@ class InvalidLine(ValueError):
 
 
 class Badge(NamedTuple):
-    """What a platform shows beside a name. `kind` is ``fan``, ``member`` or ``moderator``; `level` 0 = none."""
+    """What a platform shows beside a name. `kind`: ``fan``, ``member``, ``moderator``, ``grade`` (of the account); `level` 0 = none."""
 
     kind: str
     name: str = ""
@@ -60,7 +60,8 @@ class ChatMessage(NamedTuple):
     """One thing that happened in a chat. Times are unix milliseconds, 0 = the platform did not say.
 
     - `id`: the platform's id, for deduplication; empty where there is none.
-    - `quantity`: how many gifts or months. `price`: what was paid in total, in thousandths of `currency` (ISO 4217); 0 = free.
+    - `quantity`: how many gifts or months. `price`: what was paid in total, in thousandths of `currency`; 0 = free.
+    - `currency`: ISO 4217, or in lower case a platform's own unit that has no one rate of exchange.
     - `mode`, `size`: how Bilibili players show it (1 scrolls, 4 bottom, 5 top; 25 is the normal size).
     - `duration_s`: how long a super chat stays on screen. `level`: the tier of a membership, 1 is the highest.
     - `action`: what a moderation, system or stream_closed message is about; `target`: the message or user it concerns.
