@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-import atheris
+import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports():
     from services.danmu.adapters.chzzk import ChzzkCodec
