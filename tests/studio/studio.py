@@ -14,6 +14,7 @@ from .chat import ChatServer
 from .chzzk import ChzzkPlatform
 from .control import ControlEndpoints
 from .douyu import DouyuPlatform
+from .huya import HuyaPlatform
 from .media import MediaEndpoints
 from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
@@ -45,11 +46,12 @@ class Studio(StudioUrls):
         self._chat = ChatServer(chat_auth_timeout, chat_heartbeat_timeout)
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
+        self.huya = HuyaPlatform(self._changes)
         self.twitch = TwitchChat()
         self.soop = SoopPlatform(self._changes)
         self.chzzk = ChzzkPlatform(self._changes)
         self.tiktok = TiktokPlatform(self._changes)
-        self._platforms = (self.twitch, self.soop, self.chzzk, self.tiktok)
+        self._platforms = (self.douyu, self.huya, self.twitch, self.soop, self.chzzk, self.tiktok)
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Studio:
@@ -58,7 +60,6 @@ class Studio(StudioUrls):
         app.add_routes(MediaEndpoints(self._rooms.get).routes())
         app.add_routes(BilibiliEndpoints(self._by_number, self._keys, self._chat).routes())
         app.router.add_get("/sub", self._chat.handle)
-        app.add_routes(self.douyu.routes())
         await self.douyu.start()
         for platform in self._platforms:
             app.add_routes(platform.routes())
@@ -76,7 +77,6 @@ class Studio(StudioUrls):
         await asyncio.gather(*(room.close() for room in self._rooms.values()))
         await self._loops.close()
         await self._chat.close()
-        await self.douyu.close()
         await asyncio.gather(*(platform.close() for platform in self._platforms))
         if self._runner is not None:
             await self._runner.cleanup()

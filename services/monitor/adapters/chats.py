@@ -97,3 +97,10 @@ def _tiktok(page: URL) -> Chat | None:
     """``tiktok.com/@<name>/live``."""
     found = _TIKTOK_PATH.fullmatch(page.path)
     return Chat(kind="tiktok", descriptor={"room_id": found[1]}) if found else None
+
+
+@chat_at("huya.com")
+def _huya(page: URL) -> Chat | None:
+    """``/<number or name>``."""
+    room = part(page, 0)
+    return Chat(kind="huya", descriptor={"room_id": room}) if room else None

@@ -20,6 +20,8 @@ def test_an_unknown_page_has_no_chat(url: str) -> None:
         ("http://m.douyu.com/lpl?x=1", "douyu", "lpl"),
         ("https://www.douyu.com/topic/any?rid=71415", "douyu", "71415"),
         ("https://www.douyu.com/beta/9999", "douyu", "9999"),
+        ("https://www.huya.com/lpl", "huya", "lpl"),
+        ("https://m.huya.com/998?shareid=1", "huya", "998"),
     ],
 )
 def test_the_room_is_read_off_the_address(url: str, kind: str, room: str) -> None:
