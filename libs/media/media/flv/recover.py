@@ -11,12 +11,15 @@ from media.flv.errors import FlvError
 from media.flv.metadata import KeyframeIndex, carried_fields, encode_metadata, read_metadata, reserved_room
 from media.flv.tag import (
     AUDIO,
+    END_OF_SEQUENCE,
+    FRAME,
     KEYFRAME,
     PREVIOUS_TAG_SIZE,
     SCRIPT,
     SCRIPT_DATA,
     TAG_HEADER_SIZE,
     TAG_TYPES,
+    VIDEO,
     Tag,
     classify,
 )
@@ -63,6 +66,7 @@ class _Scan:
     duration_ms: int = 0
     first_ms: int | None = None
     keyframes: int = 0
+    has_video: bool = False
     index: KeyframeIndex = field(default_factory=KeyframeIndex)
     audio: KeyframeIndex = field(default_factory=KeyframeIndex)
     script: _Script | None = None
@@ -70,7 +74,7 @@ class _Scan:
     @property
     def places(self) -> KeyframeIndex:
         """Where a player may start: keyframes, or any audio where there is no video."""
-        return self.index if self.keyframes else self.audio
+        return self.index if self.has_video else self.audio
 
     def begin_index(self, room: int) -> None:
         self.index, self.audio = KeyframeIndex(room), KeyframeIndex(room)
@@ -168,7 +172,8 @@ def _scan(file: BinaryIO, position: int, length: int) -> _Scan:
             if scan.first_ms is None and scan.script is None and size <= _MAX_SCRIPT:
                 _note_script(scan, file, position, size)
         else:
-            _note(scan, tag_type, timestamp, position, classify(tag_type, first, second))
+            kind = classify(tag_type, first, second) if size >= 2 else FRAME
+            _note(scan, tag_type, timestamp, position, kind)
         scan.last_size = size + TAG_HEADER_SIZE
         scan.end = end
         position = end + PREVIOUS_TAG_SIZE
@@ -185,6 +190,7 @@ def _note_script(scan: _Scan, file: BinaryIO, position: int, size: int) -> None:
 
 
 def _note(scan: _Scan, tag_type: int, timestamp: int, position: int, kind: int) -> None:
+    scan.has_video |= tag_type == VIDEO and kind != END_OF_SEQUENCE
     if kind > KEYFRAME:
         return
     if scan.first_ms is None:

@@ -34,6 +34,7 @@ class SegmentFile:
         self._file = file
         self._fields = fields
         self._index = KeyframeIndex(room)
+        self._audio_index = KeyframeIndex(room)
         self._writer = FlvWriter(file, buffer_size=buffer_size)
         self._flags = self._header_flags(headers)
         self._patched_flags = self._flags
@@ -69,7 +70,7 @@ class SegmentFile:
         keyframes = self._writer.write(tags, self.start_ms)
         if not self._flags & 1:  # without video every audio tag is a place to start
             for tag in tags:
-                self._index.add(tag.timestamp - self.start_ms, position)
+                self._audio_index.add(tag.timestamp - self.start_ms, position)
                 position += TAG_HEADER_SIZE + len(tag.payload) + PREVIOUS_TAG_SIZE
         for time_ms, at in keyframes:
             self._index.add(time_ms, at)
@@ -104,7 +105,8 @@ class SegmentFile:
             self._patched_flags = self._flags
 
     def _encode(self) -> EncodedMetadata:
-        return encode_metadata(self._fields, self._index, duration_ms=self.duration_ms, file_size=self._writer.position)
+        index = self._index if self.has_video else self._audio_index
+        return encode_metadata(self._fields, index, duration_ms=self.duration_ms, file_size=self._writer.position)
 
     @staticmethod
     def _header_flags(tags: Sequence[Tag]) -> int:

@@ -9,7 +9,7 @@ from media.flv.amf0 import AmfValue
 from media.flv.metadata import carried_fields, read_metadata
 from media.flv.tag import END_OF_SEQUENCE, KEYFRAME, SEQUENCE_HEADER, FlvHeader, Item, Junk, Tag
 from media.repair.defragment import Defragment
-from media.repair.filler import FillerFilter
+from media.repair.filler import USUAL_LENGTH_SIZE, FillerFilter
 from media.repair.grouping import Grouper
 from media.repair.headers import HeaderSet, HeaderTracker
 from media.repair.interleave import Interleaver
@@ -170,7 +170,7 @@ class RepairChain:
 
     def _emit_headers(self, headers: HeaderSet) -> None:
         if self._filler:
-            self._filler.nal_length_size = self._headers.nal_length_size
+            self._filler.nal_length_size = self._headers.nal_length_size or USUAL_LENGTH_SIZE
         self._flush_interleaver()
         self._sink(NewHeaders(headers))
 

@@ -11,6 +11,8 @@ from media.repair.model import RepairKind
 
 _AVC_FILLER: Final = 12
 _HEVC_FILLER: Final = 38
+USUAL_LENGTH_SIZE: Final = 4
+"""Bytes of a NAL unit's length where no header has told yet; a frame is changed only if its lengths add up."""
 _read_size_and_type = struct.Struct(">IB").unpack_from
 
 
@@ -22,20 +24,21 @@ class FillerFilter:
 
     def __init__(self, log: RepairLog) -> None:
         self._log = log
-        self.nal_length_size = 0
+        self.nal_length_size = USUAL_LENGTH_SIZE
 
     def process(self, tags: list[Tag]) -> None:
         """Rewrite the payloads of the frames that hold filler."""
-        if not self.nal_length_size:
-            return
         removed = 0
-        first = next((tag for tag in tags if tag.type == VIDEO), None)
-        if first is None or (layout := _layout(first)) is None:
-            return
-        shift, mask, filler = layout
+        lead, layout = -1, None
         for tag in tags:
-            if tag.type == VIDEO and self._has_filler(tag.payload, _units_offset(tag), shift, mask, filler):
-                removed += self._strip(tag, shift, mask, filler)
+            payload = tag.payload
+            if tag.type != VIDEO or not payload:
+                continue
+            first = payload[0]
+            if first != lead or first & 0x80:  # frames of one kind follow each other
+                lead, layout = first, _layout(tag)
+            if layout is not None and self._has_filler(payload, *layout):
+                removed += self._strip(tag, *layout)
         if removed:
             self._log.add(RepairKind.FILLER, None, amount=removed)
 
@@ -63,9 +66,8 @@ class FillerFilter:
             position = end
         return units
 
-    def _strip(self, tag: Tag, shift: int, mask: int, filler: int) -> int:
+    def _strip(self, tag: Tag, offset: int, shift: int, mask: int, filler: int) -> int:
         payload = tag.payload
-        offset = _units_offset(tag)
         units = self._units(payload, offset, shift, mask)
         kept = [payload[start:end] for start, end, kind in units if kind != filler]
         if not kept:
@@ -74,20 +76,17 @@ class FillerFilter:
         return len(payload) - len(tag.payload)
 
 
-def _layout(tag: Tag) -> tuple[int, int, int] | None:
-    """Shift and mask of the NAL unit type in its first byte, and the type of filler; None for other codecs."""
+def _layout(tag: Tag) -> tuple[int, int, int, int] | None:
+    """Where NAL units begin, shift and mask of the type in their first byte, the type of filler; None where there are no NAL units.
+
+    Units stand behind the packet type and the composition time, which an enhanced CodedFramesX (3) lacks.
+    """
+    if tag.is_multitrack:
+        return None  # several tracks in one tag: not walked
+    offset = 8 if tag.is_enhanced and tag.payload[0] & 15 != 3 else 5
     codec = tag.codec
     if codec is Codec.AVC:
-        return 0, 31, _AVC_FILLER
+        return offset, 0, 31, _AVC_FILLER
     if codec is Codec.HEVC:
-        return 1, 63, _HEVC_FILLER
+        return offset, 1, 63, _HEVC_FILLER
     return None
-
-
-def _units_offset(tag: Tag) -> int:
-    """Where NAL units begin: behind the packet type and the composition time, which an enhanced CodedFramesX (3) lacks."""
-    if not len(tag.payload) or not tag.payload[0] & 0x80:
-        return 5
-    if tag.is_multitrack:
-        return len(tag.payload)  # several tracks in one tag: not walked
-    return 5 if tag.payload[0] & 15 == 3 else 8

@@ -1,0 +1,1 @@
+"""Fuzz targets of `media`: each input must end in a documented error or in output that keeps its promises."""
