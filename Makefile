@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEV_STAMP := $(VENV)/installed-dev
 WORKERS ?= 2
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run demo test test-fast lint types boundaries contracts check bench lock clean
+.PHONY: help run demo test test-fast lint types boundaries contracts check bench fuzz lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,9 @@ test: $(DEV_STAMP) ## Install what the tests need and run all of them
 
 test-fast: $(DEV_STAMP) ## The tests that need no servers
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not engines and not chaos" libs services deploy cli
+
+fuzz: $(DEV_STAMP) ## Fuzz every parser and the repair chain, FUZZ_SECONDS each (60; Linux on x86-64)
+	@$(BIN)/python -m tests.fuzz -max_total_time=$(FUZZ_SECONDS)
 
 lint: $(DEV_STAMP) ## Style and formatting
 	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .

@@ -106,7 +106,7 @@ def _special(builder: _Builder, flag: int, argument: int) -> None:
         builder.tag(VIDEO, builder.clock if argument & 1 else 0, b"\x17\x02\x00\x00\x00")
     elif flag & 2:
         builder.parts.append(FILE_HEADER)
-    elif flag & 4 and len(builder.parts) > 1:
+    elif flag & 4 and builder.parts[-1]:
         builder.parts[-1] = builder.parts[-1][: argument % len(builder.parts[-1])]
         builder.source.is_exact = False
     else:

@@ -38,6 +38,7 @@ _MULTITRACK_AUDIO = 5
 _ENHANCED_START = 0
 _ENHANCED_END = 2
 _CODED_FRAMES = (1, 3)
+_CHANNEL_LAYOUT = 4
 _KIND_CACHE_SIZE = 8192
 
 
@@ -150,6 +151,8 @@ def _classify_audio(first: int, second: int) -> int:
     packet = first & 15
     if packet == _MULTITRACK_AUDIO:
         packet = second & 15
+    if packet == _CHANNEL_LAYOUT:  # a parameter that each file needs in front, not media
+        return SEQUENCE_HEADER
     return _classify_enhanced(packet, key=False)
 
 
@@ -224,6 +227,14 @@ class Tag:
         return self.is_enhanced and self.payload[0] & 15 == (
             _MULTITRACK_VIDEO if self.type == VIDEO else _MULTITRACK_AUDIO
         )
+
+    @property
+    def is_channel_layout(self) -> bool:
+        """True for the MultichannelConfig packet of enhanced audio, sent besides the codec's sequence header."""
+        if self.type != AUDIO or not self.is_enhanced:
+            return False
+        at = 1 if self.is_multitrack else 0
+        return len(self.payload) > at and self.payload[at] & 15 == _CHANNEL_LAYOUT
 
     @property
     def fourcc(self) -> bytes | None:

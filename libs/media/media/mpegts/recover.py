@@ -24,7 +24,7 @@ def recover_ts(file: BinaryIO) -> Recovered:
     and closes. Zero bytes left means that nothing can be played.
     """
     size = file.seek(0, os.SEEK_END)
-    kept = _whole_packets(file, size - size % PACKET_BYTES)
+    kept = _whole_packets(file, size)
     file.truncate(kept)
     head = _scan(file, 0, min(kept, WINDOW_PACKETS * PACKET_BYTES), None)
     tail_start = max(0, kept - WINDOW_PACKETS * PACKET_BYTES)
@@ -32,20 +32,22 @@ def recover_ts(file: BinaryIO) -> Recovered:
     return Recovered(kept, _duration_ms(head, tail), size - kept)
 
 
-def _whole_packets(file: BinaryIO, end: int) -> int:
+def _whole_packets(file: BinaryIO, size: int) -> int:
+    end = size - size % PACKET_BYTES
     while end > 0:
         start = max(0, end - WINDOW_PACKETS * PACKET_BYTES)
         file.seek(start)
         sync = file.read(end - start)[::PACKET_BYTES]
         last = sync.rfind(bytes([SYNC_BYTE]))
         if last >= 0:
-            return _without_torn_packet(file, start + (last + 1) * PACKET_BYTES)
+            kept = start + (last + 1) * PACKET_BYTES
+            return _without_torn_packet(file, kept) if kept < size else kept
         end = start
     return 0
 
 
 def _without_torn_packet(file: BinaryIO, end: int) -> int:
-    """Without a last packet that zeros complete: real packets are stuffed with ones."""
+    """Without a last packet that zeros complete, where a tail was cut off behind it: real packets are stuffed with ones."""
     file.seek(end - len(_ZEROS))
     return end - PACKET_BYTES if file.read(len(_ZEROS)) == _ZEROS else end
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from media.flv.tag import KEYFRAME, Tag
+from media.flv.tag import AUDIO, KEYFRAME, Tag
 from media.repair.model import Group, RepairOptions, wrapped
 
 
@@ -68,12 +68,20 @@ class Grouper:
             self._bytes += size
             return end
         for index, tag in enumerate(added, start):
+            if group and self._is_break(group[-1], tag):
+                self._full = True
+                return index
             group.append(tag)
             self._bytes += len(tag.payload)
             if self._is_full(first, tag):
                 self._full = True
                 return index + 1
         return end
+
+    def _is_break(self, last: Tag, tag: Tag) -> bool:
+        """Where a clock of audio without keyframes breaks a group ends: a server's cache, sent again, begins there."""
+        step = wrapped(tag.timestamp - last.timestamp)
+        return tag.type == last.type == AUDIO and abs(step) > self._options.jump_ms
 
     def _is_full(self, first: Tag, last: Tag) -> bool:
         options = self._options

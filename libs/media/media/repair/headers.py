@@ -9,7 +9,7 @@ from media.flv.tag import VIDEO, Tag
 from media.repair.log import RepairLog
 from media.repair.model import RepairKind
 
-Channel = tuple[int, int]
+Channel = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,13 @@ class HeaderSet:
     detail: str
 
 
+def channel_of(tag: Tag) -> Channel:
+    """What a sequence header holds for: tag type, track, and 1 for the layout of channels, which enhanced audio tells in a tag of its own."""
+    return (tag.type, tag.track, int(tag.is_channel_layout))
+
+
 class HeaderTracker:
-    """Keeps the sequence header in force per channel (tag type and track) and compares the new ones by meaning."""
+    """Keeps the sequence header in force per channel and compares the new ones by meaning."""
 
     def __init__(self, log: RepairLog) -> None:
         self._log = log
@@ -32,7 +37,7 @@ class HeaderTracker:
     @property
     def nal_length_size(self) -> int:
         """Bytes of a NAL unit's length in the video frames that follow; 0 when there are no NAL units."""
-        active = self._active.get((VIDEO, 0))
+        active = self._active.get((VIDEO, 0, 0))
         return active[1].nal_length_size if active else 0
 
     @property
@@ -42,7 +47,7 @@ class HeaderTracker:
 
     def offer(self, tag: Tag) -> None:
         """Note a sequence header; it counts once media follows, so that only the last of a run matters."""
-        channel = (tag.type, tag.track)
+        channel = channel_of(tag)
         config = read_config(tag)
         waiting = self._new.get(channel)
         if waiting is not None:
@@ -73,4 +78,4 @@ class HeaderTracker:
 
     def tags(self) -> tuple[Tag, ...]:
         """The headers in force, video before audio."""
-        return tuple(self._active[channel][0] for channel in sorted(self._active, key=lambda c: (-c[0], c[1])))
+        return tuple(self._active[channel][0] for channel in sorted(self._active, key=lambda channel: (-channel[0], *channel[1:])))
