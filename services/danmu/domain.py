@@ -133,6 +133,38 @@ def _upper_ms(segment: Segment, following: Segment | None, *, now_ms: int, over:
     return now_ms if over or now_ms >= segment.closed_ms + linger_ms else None
 
 
+@dataclass(frozen=True, slots=True)
+class OwnCuts:
+    """How the chat of a session without video is cut: a file every ``every_ms``, or one for all when that is 0."""
+
+    recording_id: str
+    every_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The file ``index`` of a chat without video ends at ``at_ms``; ``opens``: another one begins there."""
+
+    index: int
+    at_ms: int
+    opens: bool
+
+
+def next_turn(segments: Sequence[Segment], own: OwnCuts, *, now_ms: int, over_ms: int | None) -> Turn | None:
+    """The next end of a file of a chat without video, or ``None`` while the open one goes on.
+
+    The places follow from where the first file began, so that each owner finds the same ones.
+    """
+    current = next((one for one in segments if one.closed_ms is None and not one.discarded), None)
+    if current is None:
+        return None
+    full_ms = current.started_ms + own.every_ms if own.every_ms else None
+    end_ms = None if over_ms is None else max(over_ms, current.started_ms)
+    if full_ms is not None and full_ms <= now_ms and (end_ms is None or full_ms < end_ms):
+        return Turn(current.index, full_ms, opens=True)
+    return Turn(current.index, end_ms, opens=False) if end_ms is not None else None
+
+
 def all_known(segments: Sequence[Segment], *, expected: int) -> bool:
     """Whether every segment that was recorded (``expected`` finished ones) has been heard of, and none is being recorded."""
     kept = [one for one in segments if not one.discarded]

@@ -25,7 +25,7 @@ async def on_recording_planned(event: RecordingPlanned, work: Work) -> None:
     at = await work.load(CHAT, event.session_id)
     if at.state.ended:
         return
-    await store.save_plan(work.connection, event, event.chat, work.metadata, unix_ms(event.started_at))
+    await store.save_plan(work.connection, event, event.chat, work.metadata, unix_ms(event.started_at), now_ms())
     await work.offer(KIND, f"{KIND}:{event.session_id}")
 
 

@@ -1,7 +1,8 @@
 -- name: plan
 insert into chats
-  (session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb)
+  (session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata,
+   own_recording_id, cut_every_ms)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11, $12::bigint)
 on conflict (session_id) do nothing
 
 -- name: stopping
@@ -30,6 +31,13 @@ with closed as (
 )
 update chats set revision = revision + 1 where session_id = $1
 
+-- name: turn
+with closed as (
+  update segments set ended_ms = $4::bigint, closed_ms = $4::bigint, metadata = $5::jsonb
+  where session_id = $1 and recording_id = $2 and index = $3::integer and closed_ms is null
+)
+update chats set revision = revision + 1 where session_id = $1
+
 -- name: discard_segment
 with discarded as (
   insert into segments (session_id, recording_id, index, started_ms, discarded)
@@ -40,7 +48,7 @@ update chats set revision = revision + 1 where session_id = $1
 
 -- name: load_plan
 select session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata,
-       reason, expected, over_ms, over_metadata
+       reason, expected, over_ms, over_metadata, own_recording_id, cut_every_ms
 from chats where session_id = $1 and not ended
 
 -- name: load_segments

@@ -24,7 +24,7 @@ from services.danmu.adapters import InvalidDescriptor, UnknownChatKind
 from services.danmu.adapters.archive import Archive, ChatPart
 from services.danmu.adapters.journal import Journal, received_between
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
-from services.danmu.domain import Cut
+from services.danmu.domain import Cut, OwnCuts, Turn
 from services.danmu.follower import Follower
 from services.danmu.ledger import Also, Decide
 from services.danmu.listener import Listener
@@ -170,6 +170,7 @@ class _Held:
             if view is None:
                 return True
             self._view = view
+        await self._turn_own()
         over = self._is_over()
         if over:
             await self._listener.stop()
@@ -210,6 +211,29 @@ class _Held:
             self._inherited = True
             if left:
                 log.info("chat.taken_over", lines=sum(chunk.lines for chunk in left))
+
+    async def _turn_own(self) -> None:
+        """End the files of a chat without video where they are to end."""
+        plan = self._view.plan
+        if plan.own is None:
+            return
+        own, over = plan.own, plan.over
+        cause = over.metadata if over else plan.metadata
+        over_ms = over.at_ms if over else None
+        while turn := domain.next_turn(self._view.segments, own, now_ms=self._runner.now_ms(), over_ms=over_ms):
+            await self._turn(own, turn, cause)
+            view = await self._book.view(self._lease.id)
+            if view is None:
+                return
+            self._view = view
+
+    async def _turn(self, own: OwnCuts, turn: Turn, cause: Metadata) -> None:
+        await self._book.append(
+            self._lease,
+            cause,
+            lambda chat: [],
+            lambda connection: store.turn(connection, self._lease.id, own, turn, cause),
+        )
 
     def _is_over(self) -> bool:
         over = self._view.plan.over

@@ -13,7 +13,7 @@ from contracts.scheduler import ProcessCompleted, ProcessStopping, RecordingPlan
 from contracts.values import Chat, EndReason
 from media.chat.timing import Timing
 
-from services.danmu.domain import Segment
+from services.danmu.domain import OwnCuts, Segment, Turn
 
 QUERIES = beside(__file__)
 
@@ -29,7 +29,7 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A session whose chat is kept. ``reason``: why the session closed, once it has."""
+    """A session whose chat is kept. ``reason``: why the session closed, once it has. ``own``: how its files are cut without a recording."""
 
     session_id: str
     streamer_id: str
@@ -42,6 +42,7 @@ class Plan:
     metadata: Metadata
     reason: EndReason | None
     over: Over | None
+    own: OwnCuts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,11 @@ class View:
     causes: dict[tuple[str, int], Metadata]
 
 
-async def save_plan(connection: Connection, event: RecordingPlanned, chat: Chat, metadata: Metadata, ms: int) -> None:
-    """Keep what the runner needs; ``ms`` is when the session started."""
+async def save_plan(
+    connection: Connection, event: RecordingPlanned, chat: Chat, metadata: Metadata, ms: int, now_ms: int
+) -> None:
+    """Keep what the runner needs; ``ms`` is when the session started. The first file of a chat without video begins ``now_ms``."""
+    own = not event.effective.record_video
     await connection.execute(
         QUERIES["plan"],
         event.session_id,
@@ -67,7 +71,19 @@ async def save_plan(connection: Connection, event: RecordingPlanned, chat: Chat,
         chat.kind,
         chat.descriptor,
         metadata.to_dict(),
+        event.recording_id if own else None,
+        event.effective.segment_seconds * 1000 if own else None,
     )
+    if own:
+        await connection.execute(QUERIES["open_segment"], event.session_id, event.recording_id, 0, now_ms)
+
+
+async def turn(connection: Connection, session_id: str, own: OwnCuts, turn: Turn, metadata: Metadata) -> None:
+    """A file of a chat without video ends, and the next one begins where there is one. Doing it again changes nothing."""
+    arguments = (session_id, own.recording_id, turn.index, turn.at_ms, metadata.to_dict())
+    await connection.execute(QUERIES["turn"], *arguments)
+    if turn.opens:
+        await connection.execute(QUERIES["open_segment"], session_id, own.recording_id, turn.index + 1, turn.at_ms)
 
 
 async def set_reason(connection: Connection, event: ProcessStopping) -> None:
@@ -163,6 +179,7 @@ def _plan(row: Row) -> Plan:
         metadata=Metadata.from_dict(row["metadata"]),
         reason=EndReason(row["reason"]) if row["reason"] else None,
         over=over,
+        own=OwnCuts(row["own_recording_id"], row["cut_every_ms"]) if row["own_recording_id"] else None,
     )
 
 

@@ -90,8 +90,8 @@ def _planned(state: Process, plan: RecordingPlanned) -> Process:
         title=plan.title,
         category=plan.category,
         effective=plan.effective,
-        recordings=(plan.recording_id,),
-        running=plan.recording_id,
+        recordings=(plan.recording_id,) if plan.effective.record_video else (),
+        running=plan.recording_id if plan.effective.record_video else "",
     )
 
 
@@ -125,7 +125,10 @@ def decide_unwatch(state: Watch, streamer_id: str) -> list[Event]:
 
 
 def decide_plan(state: Process, opened: SessionOpened, effective: Effective, recording_id: str) -> list[Event]:
-    """Plan the recording of a session, once; not when the session is known to be over already."""
+    """Plan the recording of a session, once; not when the session is known to be over already.
+
+    Without video the process has no recording and is complete when the session closes; ``recording_id`` then names the chat's files only.
+    """
     if state.plan is not None or state.stopping:
         return []
     return [
@@ -185,7 +188,7 @@ def decide_close(state: Process, closed: SessionClosed) -> list[Event]:
 def decide_ended(state: Process, ended: RecordingEnded, recording_id: str) -> list[Event]:
     """A recording ended: complete the process, or request another one (``recording_id``) while the session is open.
 
-    A recording that somebody stopped by hand is not requested again in the same session.
+    A recording that somebody stopped by hand is not requested again in the same session, nor is one that is not wanted any more.
     """
     if state.plan is None or ended.recording_id != state.running:
         return []
@@ -197,7 +200,7 @@ def decide_ended(state: Process, ended: RecordingEnded, recording_id: str) -> li
         next_index=ended.next_index,
     )
     after = evolve_process(state, over)
-    if after.stopping or ended.reason is EndReason.STOPPED:
+    if after.stopping or ended.reason is EndReason.STOPPED or not after.effective.record_video:
         return [over, *_completion(after, ended.session_id)]
     attempt = after.attempt + 1
     return [

@@ -52,7 +52,7 @@ async def on_title_changed(event: ChannelTitleChanged | ChannelWentLive, work: W
 
 
 async def on_session_opened(event: SessionOpened, work: Work) -> None:
-    """Plan the recording and ask the downloader for it, in one transaction."""
+    """Plan the recording and, where video is wanted, ask the downloader for it, in one transaction."""
     at = await work.load(PROCESS, event.session_id)
     effective = await store.effective(work.connection, event.streamer_id)
     if effective is None:
@@ -62,8 +62,9 @@ async def on_session_opened(event: SessionOpened, work: Work) -> None:
     events = domain.decide_plan(at.state, event, effective, new_key())
     await work.append(at, events)
     await store.set_session(work.connection, event.streamer_id, event.session_id)
-    if any(isinstance(one, RecordingPlanned) for one in events):
-        await work.send(domain.start_of(PROCESS.fold(events, at.state)))
+    planned = PROCESS.fold(events, at.state)
+    if planned.running and any(isinstance(one, RecordingPlanned) for one in events):
+        await work.send(domain.start_of(planned))
 
 
 async def on_session_closed(event: SessionClosed, work: Work) -> None:

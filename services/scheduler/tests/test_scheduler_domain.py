@@ -201,3 +201,23 @@ def test_an_open_session_is_checked_three_times_within_its_grace():
 
 def test_partitions_cover_every_streamer():
     assert {partition_of(f"{n:032x}", 8) for n in range(1000)} == set(range(8))
+
+
+def chat_only():
+    return PROCESS.fold(decide_plan(Process(), OPENED, Effective(record_video=False), "r1"))
+
+
+def test_without_video_nothing_runs_and_the_process_is_complete_when_the_session_closes():
+    state = chat_only()
+    assert state.plan is not None and state.plan.chat == OPENED.chat
+    assert (state.running, state.recordings) == ("", ())
+    stopping, completed = decide_close(state, CLOSED)
+    assert isinstance(stopping, ProcessStopping) and isinstance(completed, ProcessCompleted)
+    assert (completed.recordings, completed.segments) == ((), 0)
+
+
+def test_a_recording_is_not_requested_again_when_video_is_not_wanted_any_more():
+    state = after(planned(), decide_reconfigure(planned(), Effective(record_video=False)))
+    events = decide_ended(state, ended(), "r2")
+    assert [type(one) for one in events] == [RecordingOver]
+    assert [type(one) for one in decide_close(after(state, events), CLOSED)] == [ProcessStopping, ProcessCompleted]
