@@ -59,7 +59,7 @@ async def connection(postgres_dsn: str) -> AsyncIterator[Any]:
 
 
 async def plan(connection: Any) -> None:
-    await store.save_plan(connection, PLANNED, CHAT, META, 50)
+    await store.save_plan(connection, PLANNED, CHAT, META, 50, 60)
 
 
 async def segments(connection: Any) -> tuple[Segment, ...]:
