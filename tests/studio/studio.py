@@ -24,6 +24,7 @@ from .soop import SoopPlatform
 from .tiktok import TiktokPlatform
 from .twitch import TwitchChat
 from .urls import StudioUrls
+from .youtube import YoutubeChat
 
 _ROOM_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MAX_ROOMS = 1000
@@ -51,7 +52,11 @@ class Studio(StudioUrls):
         self.soop = SoopPlatform(self._changes)
         self.chzzk = ChzzkPlatform(self._changes)
         self.tiktok = TiktokPlatform(self._changes)
-        self._platforms = (self.douyu, self.huya, self.twitch, self.soop, self.chzzk, self.tiktok)
+        self.youtube = YoutubeChat()
+        self._platforms = (
+            *(self.douyu, self.huya, self.soop, self.chzzk, self.tiktok),
+            *(self.twitch, self.youtube),
+        )
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Studio:

@@ -12,6 +12,7 @@ from services.danmu.adapters import huya_driver as huya_driver
 from services.danmu.adapters import soop_driver as soop_driver
 from services.danmu.adapters import tiktok_driver as tiktok_driver
 from services.danmu.adapters import twitch_driver as twitch_driver
+from services.danmu.adapters import youtube_driver as youtube_driver
 from services.danmu.adapters.registry import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 
 __all__ = ["InvalidDescriptor", "UnknownChatKind", "kinds", "open_source", "source"]

@@ -16,6 +16,13 @@ ChatOf = Callable[[URL], Chat | None]
 _platforms: Final[dict[str, ChatOf]] = {}
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_YOUTUBE_VIDEO: Final = re.compile(r"[A-Za-z0-9_-]{11}")
+_YOUTUBE_SHORT: Final = re.compile(
+    r"(?:youtu\.be|[a-z.]*youtube\.com/(?:live|embed))/(?!live_stream$)([A-Za-z0-9_-]{11})"
+)
+_YOUTUBE_CHANNEL: Final = re.compile(
+    r"(@[^\s/?#@]{1,100}|channel/UC[A-Za-z0-9_-]{22}|(?:c|user)/[^\s/?#]{1,100})(?:/|$)"
+)
 _TWITCH_LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
 _TWITCH_PAGES: Final = frozenset(
     {"directory", "videos", "settings", "downloads", "jobs", "p", "search", "subscriptions"}
@@ -66,6 +73,18 @@ def _twitch(page: URL) -> Chat | None:
     if login in _TWITCH_PAGES or not _TWITCH_LOGIN.fullmatch(login):
         return None
     return Chat(kind="twitch", descriptor={"channel": login})
+
+
+@chat_at("youtube.com", "music.youtube.com", "youtu.be")
+def _youtube(page: URL) -> Chat | None:
+    """A video (``watch?v=``, ``live/``, ``embed/``, ``youtu.be/``), or a channel, whose running broadcast the driver finds."""
+    path = page.path.strip("/")
+    short = _YOUTUBE_SHORT.fullmatch(f"{page.host}/{path}")
+    video = short[1] if short else page.query.get("v", "")
+    if _YOUTUBE_VIDEO.fullmatch(video):
+        return Chat(kind="youtube", descriptor={"video_id": video})
+    channel = _YOUTUBE_CHANNEL.match(path)
+    return Chat(kind="youtube", descriptor={"channel": channel[1]}) if channel else None
 
 
 @chat_at("douyu.com")

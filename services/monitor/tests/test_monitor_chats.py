@@ -42,6 +42,39 @@ def test_other_pages_of_twitch_have_no_chat(url: str) -> None:
     assert chat_of(url) is None
 
 
+@pytest.mark.parametrize(
+    ("url", "descriptor"),
+    [
+        ("https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=1", {"video_id": "dQw4w9WgXcQ"}),
+        ("https://youtu.be/dQw4w9WgXcQ?si=x", {"video_id": "dQw4w9WgXcQ"}),
+        ("https://m.youtube.com/live/dQw4w9WgXcQ", {"video_id": "dQw4w9WgXcQ"}),
+        ("https://www.youtube.com/@Studio/live", {"channel": "@Studio"}),
+        ("https://www.youtube.com/@スタジオ", {"channel": "@スタジオ"}),
+        (
+            "https://www.youtube.com/channel/UCxxxxxxxxxxxxxxxxxxxxxx/live",
+            {"channel": "channel/UCxxxxxxxxxxxxxxxxxxxxxx"},
+        ),
+        ("https://www.youtube.com/c/Studio", {"channel": "c/Studio"}),
+    ],
+)
+def test_a_youtube_page_is_a_video_or_a_channel(url: str, descriptor: dict[str, str]) -> None:
+    assert chat_of(url) == Chat(kind="youtube", descriptor=descriptor)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://www.youtube.com/",
+        "https://www.youtube.com/playlist?list=x",
+        "https://youtu.be/x",
+        "https://www.youtube.com/elevenchars",
+        "https://www.youtube.com/embed/live_stream",
+    ],
+)
+def test_other_pages_of_youtube_have_no_chat(url: str) -> None:
+    assert chat_of(url) is None
+
+
 @pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
 def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
