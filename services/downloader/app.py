@@ -16,15 +16,18 @@ from services.downloader.adapters.capture import Sources
 from services.downloader.adapters.engines import EngineOptions, Engines
 from services.downloader.adapters.files import Folder
 from services.downloader.adapters.sources import LiveSources
+from services.downloader.breaker import Breakers, Policy
 from services.downloader.facts import Facts
+from services.downloader.guard import Guard
 from services.downloader.handlers import KIND, handlers
 from services.downloader.journal import Journal
 from services.downloader.limits import Slots
-from services.downloader.replica import Replica
+from services.downloader.replica import Replica, name_of
 from services.downloader.requests import Requests
-from services.downloader.runner import MEGABYTE, Outside, Runner
+from services.downloader.runner import Outside, Runner
 from services.downloader.salvage import Salvage, Sweeper
 from services.downloader.settings import DownloaderSettings
+from services.downloader.space import DISK, Level, Seen, Threshold, Thresholds, decide_disk
 
 
 def build(settings: DownloaderSettings | None = None) -> Service:
@@ -36,6 +39,10 @@ def build(settings: DownloaderSettings | None = None) -> Service:
         chosen.data_dir,
         StorageOptions.from_environment(os.environ),
         hash_max_bytes=chosen.hash_max_bytes,
+    )
+    thresholds = Thresholds(
+        warn=Threshold(chosen.warn_free_mb, chosen.warn_free_percent),
+        stop=Threshold(chosen.min_free_mb, chosen.min_free_percent),
     )
     salvage = Salvage(folder, min_bytes=chosen.min_segment_bytes)
     engines = Engines(
@@ -59,14 +66,17 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             resolve_timeout_s=chosen.resolve_timeout_s,
         )
 
-    async def disk() -> None:
-        free_mb = folder.free_bytes() // MEGABYTE
-        if free_mb < chosen.min_free_mb:
-            raise RuntimeError(f"only {free_mb} MB are free where media is written")
+    async def tell_of_disk(seen: Seen, level: Level) -> None:
+        worker = name_of(chosen.worker)
+        async with service.unit() as work:
+            at = await work.load(DISK, worker)
+            await work.append(at, decide_disk(at.state, worker, seen, level))
 
     async def prepare() -> None:
         view = store.View(service.pool)
         requests = Requests(view.asked, every_s=chosen.poll_s)
+        guard = Guard(folder.place(chosen.storage_marker).look, thresholds, tell_of_disk, every_s=chosen.disk_every_s)
+        breakers = Breakers(Policy(chosen.breaker_failures, chosen.breaker_cool_down_s))
         outside = Outside(
             settings=chosen,
             folder=folder,
@@ -74,6 +84,8 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             requests=requests,
             view=view,
             engines=engines,
+            guard=guard,
+            breakers=breakers,
             journal_of=journal_of,
             sources_of=sources_of,
             signal=service.bus.signal,
@@ -82,13 +94,15 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             KIND, Runner(outside).run, concurrency=chosen.slots, extra_high=chosen.extra_high_slots
         )
         given = Slots(chosen.slots, chosen.extra_high_slots)
-        replica = Replica(chosen.worker, runner, given, view.slots, service.bus.signal)
+        replica = Replica(chosen.worker, runner, given, view.slots, guard, breakers, service.bus.signal)
+        guard.runner = runner
         service.on_commit(requests.wake)
         service.on_commit(replica.wake)
+        service.add(guard)
         service.add(replica)
         service.add(requests)
         service.add(Sweeper(salvage, folder, journal_of, every_s=chosen.salvage_every_s))
-        service.health.checks["disk"] = disk
+        service.health.checks["disk"] = guard.check
 
     service.on_start(prepare)
     return service

@@ -16,4 +16,8 @@ RUNNING = Gauge("aircheck_recordings_running", "Recordings in hand.")
 BYTES = Counter("aircheck_recorded_bytes_total", "Bytes of media written.")
 SEGMENTS = Counter("aircheck_segments_total", "Files by what became of them.", ["outcome"])
 GAPS = Counter("aircheck_recording_gaps_total", "Breaks of a source.")
+DISK = Gauge(
+    "aircheck_recordings_disk_level", "0: enough room, 1: little, 2: none for more, 3: the folder cannot be used."
+)
+BREAKERS = Gauge("aircheck_engine_breakers_open", "Engine configurations that are left alone for a while.", ["engine"])
 FREE = Gauge("aircheck_recordings_free_bytes", "Free space where media is written.")

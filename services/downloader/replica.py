@@ -14,6 +14,8 @@ from chassis.waiting import wait_for_event
 from contracts.downloader import ReplicaStatus
 
 from services.downloader import metrics
+from services.downloader.breaker import Breakers
+from services.downloader.guard import Guard
 from services.downloader.limits import ALL, Slots, effective_slots
 
 EVERY_S = 5.0
@@ -36,10 +38,13 @@ class Replica:
         runner: LeaseRunner,
         settings: Slots,
         load: Load,
+        guard: Guard,
+        breakers: Breakers,
         signal: Callable[[ReplicaStatus], Awaitable[None]],
     ) -> None:
         self.worker = name_of(worker)
         self._runner, self._settings, self._load, self._signal = runner, settings, load, signal
+        self._guard, self._breakers = guard, breakers
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -89,8 +94,14 @@ class Replica:
             extra_high=runner.extra_high,
             running=len(runner.held),
             running_high=sum(lease.priority >= HIGH for lease in runner.held),
+            paused=self._guard.refusal,
+            free_bytes=self._guard.free,
+            breakers=self._breakers.told(),
         )
 
     async def _tell(self) -> None:
+        metrics.BREAKERS.clear()
+        for breaker in self._breakers.told():
+            metrics.BREAKERS.labels(breaker.engine).inc()
         with suppress(Exception):  # a signal may be lost; the next one follows
             await self._signal(self.status())

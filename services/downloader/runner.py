@@ -19,19 +19,22 @@ from services.downloader.adapters.capture import Capture, Ended, Patience, Sourc
 from services.downloader.adapters.engine import DiskFailed, Gaps, StartPoint, Take
 from services.downloader.adapters.engines import Engines
 from services.downloader.adapters.files import Folder, Session
+from services.downloader.breaker import Breakers, key_of
 from services.downloader.domain import Recording
 from services.downloader.facts import Facts
 from services.downloader.filing import Filing
 from services.downloader.following import Following
+from services.downloader.guard import Guard
 from services.downloader.journal import Journal
 from services.downloader.requests import Requests
 from services.downloader.salvage import Salvage
 from services.downloader.settings import DownloaderSettings
+from services.downloader.space import MEGABYTE
 from services.downloader.splitting import CLOCK, ClockCuts, Splits, bounds_of, clock_step_s
 from services.downloader.store import View
-from services.downloader.waiting import AskedAnew
+from services.downloader.waiting import Beginning
 
-MEGABYTE = 1_000_000
+NO_ROOM_S = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -45,6 +48,8 @@ class Outside:
     requests: Requests
     view: View
     engines: Engines
+    guard: Guard
+    breakers: Breakers
     journal_of: Callable[[str, Lease], Journal]
     sources_of: Callable[[Facts], Sources]
     signal: Callable[[RecordingProgress], Awaitable[None]]
@@ -71,18 +76,27 @@ class Runner:
         if before.request is None or before.ended:
             return Done()
         facts = Facts(before.request)
-        fresh = before.epoch == 0
-        refusal = await self._refusal()
-        if fresh and refusal:
-            await self._end(journal, EndReason.FAILED, refusal)
-            return Done()
+        wait_s = self._held_back_s(before)
+        if wait_s > 0:
+            return Again(wait_s)
         await journal.append([facts.started(self._settings.worker, lease.epoch)])
         await self._outside.salvage.take_over(journal, facts, lease.epoch)
-        if journal.state.stop is None and not refusal:
-            ended = await self._record(lease, journal, facts, before)
-        else:
-            ended = Ended(EndReason.FAILED, refusal) if refusal else Ended(None)
+        stopped = journal.state.stop is not None
+        ended = Ended(None) if stopped else await self._record(lease, journal, facts, before)
         return await self._conclude(lease, journal, facts, ended)
+
+    def _held_back_s(self, before: Recording) -> float:
+        """Seconds for which this replica leaves a recording to others: without room here, or when its engine fails again and again."""
+        if before.request is None or before.stop is not None:
+            return 0.0
+        refusal = self._outside.guard.refusal
+        wait_s = NO_ROOM_S if refusal else 0.0
+        if not refusal and before.epoch == 0:
+            wait_s = self._outside.breakers.admit(key_of(before.request.effective))
+        if wait_s > 0:
+            reason = refusal or "its engine fails again and again"
+            log.warning("recording.held_back", reason=reason, wait_s=round(wait_s, 1))
+        return wait_s
 
     # Recording
 
@@ -97,17 +111,19 @@ class Runner:
             min_bytes=self._settings.min_segment_bytes,
         )
         start = await self._start_point(journal, before)
-        bounds, splits = bounds_of(facts.request.effective), Splits(filing.take)
+        beginning = self._beginning(lease, facts, before)
+        bounds, splits = bounds_of(facts.request.effective), Splits(beginning.tells(filing.take))
         take = Take(session.open, start, _gaps(filing, journal, before), splits.tell, bounds, session.keep_cursor)
         try:
             async with self._outside.engines.for_recording(facts.request.effective.quality) as make_engine:
-                capture = Capture(self._sources(lease, facts, before), make_engine, take, self._patience())
+                capture = Capture(beginning, make_engine, take, self._patience())
                 following = Following(capture, journal, facts, splits, bounds)
                 return await self._together(lease, capture, filing, facts, following, journal.state)
         except OSError as error:
             # A finished file could not be synced or named: it stays a part, which the end recovers if the disk allows it.
             return Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
         finally:
+            beginning.over()
             session.close()
 
     async def _together(
@@ -166,14 +182,10 @@ class Runner:
             size, duration_ms = before.bytes + progress.bytes, before.duration_ms + progress.duration_ms
             await self._outside.signal(facts.progress(progress.index, size, duration_ms, round(8 * gained / elapsed)))
             saved = await self._remember(lease, capture.cursor, saved)
-            await self._guard_disk(capture)
-
-    async def _guard_disk(self, capture: Capture) -> None:
-        free = await asyncio.to_thread(self._outside.folder.free_bytes)
-        metrics.FREE.set(free)
-        if free < self._settings.min_free_mb * MEGABYTE / 2:
-            log.error("recording.disk_low", free_mb=free // MEGABYTE)
-            capture.stop(Ended(EndReason.FAILED, f"only {free // MEGABYTE} MB are free"))
+            if self._outside.guard.too_low_to_go_on:
+                free_mb = self._outside.guard.free // MEGABYTE
+                log.error("recording.disk_low", free_mb=free_mb)
+                capture.stop(Ended(EndReason.FAILED, f"only {free_mb} MB are free"))
 
     async def _remember(self, lease: Lease, cursor: Json | None, saved: Json | None) -> Json | None:
         if cursor is None or cursor == saved:
@@ -186,13 +198,13 @@ class Runner:
 
     # Taking over and ending
 
-    def _sources(self, lease: Lease, facts: Facts, before: Recording) -> Sources:
+    def _beginning(self, lease: Lease, facts: Facts, before: Recording) -> Beginning:
         """Where the media is; asked anew when the request waited long enough for that to have changed."""
-        sources = self._outside.sources_of(facts)
-        if before.epoch > 0:
-            return sources
-        metrics.QUEUED.observe(lease.waited_s)
-        return AskedAnew(sources) if lease.waited_s > self._settings.queue_freshness_s else sources
+        fresh = before.epoch == 0
+        if fresh:
+            metrics.QUEUED.observe(lease.waited_s)
+        ask = fresh and lease.waited_s > self._settings.queue_freshness_s
+        return Beginning(self._outside.sources_of(facts), self._outside.breakers, facts, ask=ask)
 
     async def _start_point(self, journal: Journal, before: Recording) -> StartPoint:
         state = journal.state
@@ -230,17 +242,6 @@ class Runner:
     async def _end(self, journal: Journal, reason: EndReason, detail: str) -> None:
         await journal.append([domain.ending(journal.state, reason, detail)])
         log.info("recording.ended", reason=reason.value, detail=detail, segments=journal.state.segments)
-
-    async def _refusal(self) -> str:
-        """Why nothing can be recorded here at the moment; empty when it can."""
-        try:
-            free_mb = await asyncio.to_thread(self._outside.folder.free_bytes) // MEGABYTE
-        except OSError as error:
-            return f"the folder for recordings is not usable: {error.strerror or type(error).__name__}"
-        if free_mb < self._settings.min_free_mb:
-            log.error("recording.refused", free_mb=free_mb, wanted_mb=self._settings.min_free_mb)
-            return f"only {free_mb} MB are free, {self._settings.min_free_mb} MB are asked for"
-        return ""
 
     def _patience(self) -> Patience:
         settings = self._settings

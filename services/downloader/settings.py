@@ -49,6 +49,20 @@ class DownloaderSettings(ServiceSettings):
     """Files up to this size get a SHA-256 when they are finished, in a thread; larger ones go without."""
     min_free_mb: Annotated[int, Field(ge=0)] = 500
     """No recording begins with less free space than this (MB), and a running one ends when half of it is left."""
+    min_free_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """The same in percent of the disk; whichever is more holds."""
+    warn_free_mb: Annotated[int, Field(ge=0)] = 2000
+    """Less free space than this (MB) is told."""
+    warn_free_percent: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """The same in percent of the disk; whichever is more holds."""
+    disk_every_s: Annotated[float, Field(gt=0, le=600)] = 2.0
+    """How often the folder for recordings is looked at."""
+    storage_marker: Annotated[str, Field(max_length=255, pattern=r"^[^/\x00]*$")] = ""
+    """The name of a file that must be in the folder for recordings: it is not there when the volume is not mounted. Empty: not looked for."""
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Recordings of one engine configuration that fail to begin in a row, before nothing more begins with it for a while."""
+    breaker_cool_down_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """How long that while is; then one recording tries."""
     lost_after_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long the end of a recording waits for a file on another machine before that file counts as lost with it."""
     poll_s: Annotated[float, Field(gt=0, le=60)] = 1.0

@@ -232,19 +232,6 @@ async def test_a_replica_that_leaves_hands_the_recording_over(nats_url: str, pos
     check_files(world)
 
 
-async def test_without_space_nothing_begins(nats_url: str, postgres_dsn: str, tmp_path: Path) -> None:
-    async with (
-        outside(nats_url) as world,
-        running(build(settings(nats_url, postgres_dsn, tmp_path, min_free_mb=10**12))) as service,
-    ):
-        await world.start()
-        await world.wait(RecordingEnded)
-        failures = await service.health.failures()
-    assert ended(world).reason is EndReason.FAILED
-    assert "MB are free" in ended(world).detail
-    assert "disk" in failures
-
-
 async def test_the_recording_outlives_an_outage_of_the_database(
     nats_url: str, postgres_dsn: str, tmp_path: Path, engines: object
 ) -> None:

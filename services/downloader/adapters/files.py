@@ -27,6 +27,8 @@ from contracts.downloader import SegmentCompleted
 from contracts.values import Artifact, Json
 from pydantic import ValidationError
 
+from services.downloader.adapters.place import Place
+
 PARTS = ".partial"
 RECOVERED = "recovered"
 MAX_COPIES = 1000
@@ -83,10 +85,10 @@ class Folder:
         """Whether finishing a file means uploading it."""
         return self.storage.local_path(PARTS) is None
 
-    def free_bytes(self) -> int:
-        """Free space where parts are written."""
-        self._parts.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self._parts).free
+    def place(self, marker: str = "") -> Place:
+        """Where this folder lies, to be looked at."""
+        root = None if self.remote else self._parts.parent
+        return Place(self._parts, root, marker)
 
     # Parts
 
