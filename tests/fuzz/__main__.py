@@ -33,7 +33,13 @@ def _fuzz(name: str, options: list[str]) -> int:
         from tests.fuzz.targets import TARGETS
     folder = ROOT / ".fuzz" / name
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
-    defaults = ["-max_len=4096", "-print_final_stats=1", "-close_fd_mask=0", f"-artifact_prefix={folder}/", "-timeout=20"]
+    defaults = [
+        "-max_len=4096",
+        "-print_final_stats=1",
+        "-close_fd_mask=0",
+        f"-artifact_prefix={folder}/",
+        "-timeout=20",
+    ]
     atheris.Setup([name, *defaults, *options, str(folder / "corpus"), str(SEEDS / name)], TARGETS[name])
     atheris.Fuzz()
     return 0

@@ -33,7 +33,12 @@ SOURCES: dict[str, tuple[tuple[str, ...], tuple[str, ...], Codec | None, Codec |
     "avc-flac": (X264, ("-c:a", "flac"), Codec.AVC, Codec.FLAC),
     "avc-ac3": (X264, ("-c:a", "ac3"), Codec.AVC, Codec.AC3),
     "avc-pcm": (X264, ("-c:a", "pcm_s16le"), Codec.AVC, Codec.PCM),
-    "hevc-aac": (("-c:v", "libx265", "-x265-params", "log-level=error:scenecut=0:open-gop=0"), AAC, Codec.HEVC, Codec.AAC),
+    "hevc-aac": (
+        ("-c:v", "libx265", "-x265-params", "log-level=error:scenecut=0:open-gop=0"),
+        AAC,
+        Codec.HEVC,
+        Codec.AAC,
+    ),
     "av1-opus": (("-c:v", "libsvtav1", "-preset", "12"), ("-c:a", "libopus", "-ar", "48000"), Codec.AV1, Codec.OPUS),
     "vp9-aac": (("-c:v", "libvpx-vp9", "-cpu-used", "8", "-deadline", "realtime"), AAC, Codec.VP9, Codec.AAC),
     "h263-mp3": (("-c:v", "flv1"), ("-c:a", "libmp3lame"), Codec.H263, Codec.MP3),
@@ -118,7 +123,9 @@ def groups(tags: list[Tag]) -> list[list[Tag]]:
     cuts = [n for n, tag in enumerate(tags) if tag.kind == KEYFRAME]
     if not cuts:
         cuts = [
-            n for n in range(1, len(tags)) if tags[n].is_media and tags[n].timestamp // 800 > tags[n - 1].timestamp // 800
+            n
+            for n in range(1, len(tags))
+            if tags[n].is_media and tags[n].timestamp // 800 > tags[n - 1].timestamp // 800
         ]
     return [tags[start:end] for start, end in pairwise([0, *(cut for cut in cuts if cut), len(tags)])]
 
@@ -129,7 +136,9 @@ def headers(tags: list[Tag]) -> list[Tag]:
 
 def junk(tags: list[Tag]) -> list[bytes]:
     parts = [flv.raw(tag) for tag in tags]
-    return [flv.FILE_HEADER + b"".join(part + (b"\x09junk\x08" * 5 if n % 20 == 7 else b"") for n, part in enumerate(parts))]
+    return [
+        flv.FILE_HEADER + b"".join(part + (b"\x09junk\x08" * 5 if n % 20 == 7 else b"") for n, part in enumerate(parts))
+    ]
 
 
 def hole(tags: list[Tag]) -> list[bytes]:
@@ -141,7 +150,11 @@ def hole(tags: list[Tag]) -> list[bytes]:
 
 def repeated_headers(tags: list[Tag]) -> list[bytes]:
     first, *rest = groups(tags)
-    return [join([*first, *(tag for group in rest for tag in [*[at(h, group[0].timestamp) for h in headers(tags)], *group])])]
+    return [
+        join(
+            [*first, *(tag for group in rest for tag in [*[at(h, group[0].timestamp) for h in headers(tags)], *group])]
+        )
+    ]
 
 
 def rejoined(tags: list[Tag]) -> list[bytes]:

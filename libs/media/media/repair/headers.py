@@ -78,4 +78,7 @@ class HeaderTracker:
 
     def tags(self) -> tuple[Tag, ...]:
         """The headers in force, video before audio."""
-        return tuple(self._active[channel][0] for channel in sorted(self._active, key=lambda channel: (-channel[0], *channel[1:])))
+        return tuple(
+            self._active[channel][0]
+            for channel in sorted(self._active, key=lambda channel: (-channel[0], *channel[1:]))
+        )
