@@ -41,14 +41,16 @@ class Audience:
         self._changes = changes
 
     async def serve(
-        self, request: web.Request, on_frame: OnFrame, protocols: tuple[str, ...] = ()
+        self, request: web.Request, on_frame: OnFrame, protocols: tuple[str, ...] = (), greeting: Frame = b""
     ) -> web.WebSocketResponse:
-        """One connection from handshake to end."""
+        """One connection from handshake to end; `greeting`: where the server speaks first."""
         socket = web.WebSocketResponse(max_msg_size=1 << 16, timeout=1.0, compress=False, protocols=protocols)
         await socket.prepare(request)
         viewer = Viewer(socket, request)
         self.viewers.add(viewer)
         try:
+            if greeting:
+                await viewer.send(greeting)
             async for message in socket:
                 if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     self.heard.append(message.data)

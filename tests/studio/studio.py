@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from .bigo import BigoPlatform
 from .bilibili import BilibiliEndpoints
 from .changes import Changes
 from .chat import ChatServer
@@ -48,13 +49,14 @@ class Studio(StudioUrls):
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
         self.huya = HuyaPlatform(self._changes)
+        self.bigo = BigoPlatform(self._changes)
         self.twitch = TwitchChat()
         self.soop = SoopPlatform(self._changes)
         self.chzzk = ChzzkPlatform(self._changes)
         self.tiktok = TiktokPlatform(self._changes)
         self.youtube = YoutubeChat()
         self._platforms = (
-            *(self.douyu, self.huya, self.soop, self.chzzk, self.tiktok),
+            *(self.douyu, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
             *(self.twitch, self.youtube),
         )
         self._runner: web.AppRunner | None = None

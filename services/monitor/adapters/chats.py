@@ -14,6 +14,7 @@ from yarl import URL
 
 ChatOf = Callable[[URL], Chat | None]
 _platforms: Final[dict[str, ChatOf]] = {}
+_WANT_LIVE_ID: Final = frozenset({"bigo", "douyin"})
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _YOUTUBE_VIDEO: Final = re.compile(r"[A-Za-z0-9_-]{11}")
@@ -45,8 +46,11 @@ def chat_at(*hosts: str) -> Callable[[ChatOf], ChatOf]:
     return register
 
 
-def chat_of(url: str) -> Chat | None:
-    """The chat of the channel with this page, None where none is known."""
+def chat_of(url: str, live_id: str = "") -> Chat | None:
+    """The chat of the channel with this page, None where none is known.
+
+    `live_id`: the platform's own name of the broadcast, where the monitor was told it; drivers that need it are spared a question.
+    """
     try:
         page = URL(url)
         host = (page.host or "").lower()
@@ -57,7 +61,10 @@ def chat_of(url: str) -> Chat | None:
     for prefix in ("www.", "m."):
         host = host.removeprefix(prefix)
     platform = _platforms.get(host)
-    return platform(page) if platform is not None else None
+    chat = platform(page) if platform is not None else None
+    if chat is None or chat.kind not in _WANT_LIVE_ID or not _NAME.fullmatch(live_id):
+        return chat
+    return chat.model_copy(update={"descriptor": {**chat.descriptor, "live_id": live_id}})
 
 
 def part(page: URL, place: int) -> str:
@@ -123,3 +130,10 @@ def _huya(page: URL) -> Chat | None:
     """``/<number or name>``."""
     room = part(page, 0)
     return Chat(kind="huya", descriptor={"room_id": room}) if room else None
+
+
+@chat_at("bigo.tv")
+def _bigo(page: URL) -> Chat | None:
+    """``bigo.tv/[<language>/]<name>``."""
+    site = part(page, 1) or part(page, 0)
+    return Chat(kind="bigo", descriptor={"room_id": site}) if site else None

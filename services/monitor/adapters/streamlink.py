@@ -124,7 +124,7 @@ class StreamlinkAdapter:
             category=found.category,
             streamer_name=found.author,
             sources=prioritised(found.streams, channel.protocol),
-            chat=chat_of(channel.url),
+            chat=chat_of(channel.url, found.room_id),
         )
 
     def close(self) -> None:

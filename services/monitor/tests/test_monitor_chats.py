@@ -21,6 +21,8 @@ def test_an_unknown_page_has_no_chat(url: str) -> None:
         ("https://www.douyu.com/topic/any?rid=71415", "douyu", "71415"),
         ("https://www.douyu.com/beta/9999", "douyu", "9999"),
         ("https://www.huya.com/lpl", "huya", "lpl"),
+        ("https://www.bigo.tv/ar/somebody", "bigo", "somebody"),
+        ("https://www.bigo.tv/6400", "bigo", "6400"),
         ("https://m.huya.com/998?shareid=1", "huya", "998"),
     ],
 )
@@ -78,6 +80,21 @@ def test_other_pages_of_youtube_have_no_chat(url: str) -> None:
 @pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
 def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
+
+
+def test_the_name_of_the_broadcast_goes_to_drivers_that_need_it() -> None:
+    told, elsewhere, odd = (
+        chat_of(*asked)
+        for asked in (
+            ("https://www.bigo.tv/6400", "77"),
+            ("https://www.huya.com/998", "77"),
+            ("https://www.bigo.tv/6400", "a b"),
+        )
+    )
+    assert told is not None and elsewhere is not None and odd is not None
+    assert told.descriptor == {"room_id": "6400", "live_id": "77"}
+    assert elsewhere.descriptor == {"room_id": "998"}
+    assert odd.descriptor == {"room_id": "6400"}
 
 
 def test_two_functions_for_one_host_are_a_mistake() -> None:
