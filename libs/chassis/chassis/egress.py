@@ -17,7 +17,7 @@ import ipaddress
 import re
 import socket
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -208,35 +208,39 @@ def open_session(  # noqa: PLR0913 - one keyword per thing a caller may need to 
     schemes: Collection[str] = SESSION_SCHEMES,
     resolver: AbstractResolver | None = None,
     auto_decompress: bool = True,
+    family: socket.AddressFamily = socket.AF_UNSPEC,
+    verify_certificates: bool = True,
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> aiohttp.ClientSession:
     """A session that reaches only what `policy` allows, redirects included; call it inside a running loop and close it.
 
     `cookies` go to `cookie_domains` and their subdomains and to nobody else, so a redirect cannot carry a login away;
     ValueError for those that cannot be sent.
-    `proxy` is the operator's choice and may be private; it resolves the names itself, so each name is additionally
-    judged here before it is handed over. The environment's proxy variables are ignored: they would bypass the guard.
+    `proxy` (``http://``, ``socks4://`` or ``socks5://``) is the operator's choice and may be private; it resolves the names itself, so each
+    name is additionally judged here before it is handed over. The environment's proxy variables are ignored: they would bypass the guard.
+    `family` restricts connections to IPv4 or IPv6. `middlewares` see each hop, redirects included, after it was judged.
     """
     if cookies and not cookie_domains:
         raise ValueError("cookies need cookie_domains: without them every redirect target would receive them")
     inner = resolver or aiohttp.ThreadedResolver()
-    proxy_host = URL(proxy).host if proxy else None
-    connector = aiohttp.TCPConnector(
-        limit=limit,
-        limit_per_host=limit_per_host,
-        resolver=GuardedResolver(policy, inner, exempt=(proxy_host,) if proxy_host else ()),
-        socket_factory=None if proxy else _guarded_socket_factory(policy),
-    )
+    pool: dict[str, Any] = {"limit": limit, "limit_per_host": limit_per_host, "ssl": verify_certificates}
+    # Which family reaches a proxy says nothing about what is behind it.
+    pool["family"] = socket.AF_UNSPEC if proxy else family
+    if proxy and proxy.startswith("socks"):
+        connector, through = _socks_connector(proxy, pool), None
+    else:
+        connector, through = _connector(policy, inner, proxy, pool), proxy
     return aiohttp.ClientSession(
         connector=connector,
         connector_owner=True,
         timeout=timeout,
         headers=headers,
         cookie_jar=_cookie_jar(cookies or {}, cookie_domains),
-        proxy=proxy,
+        proxy=through,
         read_bufsize=read_buffer,
         auto_decompress=auto_decompress,
         trust_env=False,
-        middlewares=(_guard_each_hop(policy, tuple(schemes), inner if proxy else None),),
+        middlewares=(_guard_each_hop(policy, tuple(schemes), inner if proxy else None), *middlewares),
     )
 
 
@@ -249,6 +253,24 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
             response.close()
             raise ResponseTooLarge(f"{response.url.host} answered with more than {limit} bytes")
     return bytes(body)
+
+
+def _connector(
+    policy: EgressPolicy, inner: AbstractResolver, proxy: str | None, pool: Mapping[str, Any]
+) -> aiohttp.TCPConnector:
+    proxy_host = URL(proxy).host if proxy else None
+    return aiohttp.TCPConnector(
+        **pool,
+        resolver=GuardedResolver(policy, inner, exempt=(proxy_host,) if proxy_host else ()),
+        socket_factory=None if proxy else _guarded_socket_factory(policy),
+    )
+
+
+def _socks_connector(proxy: str, pool: Mapping[str, Any]) -> aiohttp.TCPConnector:
+    # Imported here: only services that fetch media have the library, and only with such a proxy is it needed.
+    from aiohttp_socks import ProxyConnector
+
+    return ProxyConnector.from_url(proxy, rdns=not proxy.startswith("socks4:"), **pool)
 
 
 def _guard_each_hop(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from chassis.programs import run_program
 from contracts.values import Artifact, Json, Strict
 from media.naming import sanitise
 from pydantic import Field, StringConstraints
@@ -18,7 +19,6 @@ from pydantic import Field, StringConstraints
 from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
 from services.pipeline.adapters.files import suffix_of
 from services.pipeline.adapters.processor import Result, Task, parse
-from services.pipeline.adapters.program import run_program
 from services.pipeline.adapters.workspace import Workspace
 
 MAX_OUTPUTS = 200

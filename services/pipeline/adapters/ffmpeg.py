@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chassis.programs import Exit, locate_ffmpeg, run_program
+
 from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
-from services.pipeline.adapters.program import Exit, run_program
 
 MAX_COMPLAINT = 1000
 # Only containers a recording can have: a "segment" that is really a playlist must not make ffmpeg open other files.
@@ -95,14 +95,7 @@ class Ffmpeg:
 
 def locate(path: str) -> str:
     """The ffmpeg to use: ``path`` when given, else the packaged one. Raises RuntimeError when there is none."""
-    if path:
-        found = shutil.which(path)
-        if found is None:
-            raise RuntimeError(f"PIPELINE_FFMPEG names {path}, which is no program that can be run")
-        return found
-    import imageio_ffmpeg
-
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    return locate_ffmpeg(path, setting="PIPELINE_FFMPEG")
 
 
 def _local(path: Path) -> str:
