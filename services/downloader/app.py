@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chassis.egress import EgressPolicy
 from chassis.leases import Lease
+from chassis.programs import locate_ffmpeg
 from chassis.service import Service
 from chassis.settings import load
 from chassis.storage import StorageOptions
@@ -52,6 +53,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             connect_timeout_s=chosen.connect_timeout_s,
             segment_concurrency=chosen.segment_concurrency,
             segment_attempts=chosen.segment_attempts,
+            ffmpeg=locate_ffmpeg(chosen.ffmpeg, setting="DOWNLOADER_FFMPEG"),
         ),
     )
 

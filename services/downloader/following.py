@@ -56,6 +56,7 @@ class Following:
         if state.request.effective != before.effective:
             log.info("recording.reconfigured")
             self._rebound(bounds_of(state.request.effective))
+            self._capture.reconfigure(state.request.effective)
         if state.cuts > self._cuts:
             self._cuts = state.cuts
             self.cut(REASONS[state.cut_cause])

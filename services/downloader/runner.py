@@ -115,8 +115,9 @@ class Runner:
         bounds, splits = bounds_of(facts.request.effective), Splits(beginning.tells(filing.take))
         take = Take(session.open, start, _gaps(filing, journal, before), splits.tell, bounds, session.keep_cursor)
         try:
-            async with self._outside.engines.for_recording(facts.request.effective.quality) as make_engine:
-                capture = Capture(beginning, make_engine, take, self._patience())
+            request = facts.request
+            async with self._outside.engines.for_recording(request.effective, request.url) as kit:
+                capture = Capture(beginning, kit, take, self._patience())
                 following = Following(capture, journal, facts, splits, bounds)
                 return await self._together(lease, capture, filing, facts, following, journal.state)
         except OSError as error:

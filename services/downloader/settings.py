@@ -43,6 +43,8 @@ class DownloaderSettings(ServiceSettings):
     """HLS segments of one recording that are downloaded at the same time."""
     segment_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     """Attempts for one HLS segment, key or playlist before it counts as lost."""
+    ffmpeg: str = ""
+    """The ffmpeg that plays what only ffmpeg can. Empty: the packaged one."""
     min_segment_bytes: Annotated[int, Field(ge=0, le=1 << 30)] = 16_384
     """Finished files smaller than this are discarded: a torn start, not a recording."""
     hash_max_bytes: Annotated[int, Field(ge=0)] = 256 << 20

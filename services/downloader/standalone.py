@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from chassis.egress import EgressPolicy
+from chassis.programs import locate_ffmpeg
 from chassis.storage import LocalStorage
 from chassis.waiting import wait_for_event
 from contracts.downloader import RecordingRequested
 from contracts.downloader import SegmentCompleted as SegmentCompletedEvent
-from contracts.values import Artifact, Effective, EndReason, Source
+from contracts.values import Artifact, Effective, EndReason, EngineName, Source
 from yarl import URL
 
 from services.downloader.adapters.capture import Capture, Ended, Patience
@@ -33,6 +35,7 @@ from services.downloader.adapters.sources import FixedSources
 from services.downloader.domain import OpenSegment
 from services.downloader.facts import Facts
 
+CONTAINERS: dict[str, Literal["flv", "ts", "fmp4"]] = {".flv": "flv", ".ts": "ts", ".mp4": "fmp4"}
 OnEvent = Callable[[EngineEvent | Progress], None]
 
 
@@ -68,7 +71,7 @@ async def record(
     allow_private: bool = False,
     stop: asyncio.Event | None = None,
 ) -> Recorded:
-    """Record a ``.flv`` or ``.m3u8`` address until it ends, ``stop`` is set, or ``duration_s`` seconds of wall time have passed.
+    """Record the address of a stream (see :func:`source_of`) until it ends, ``stop`` is set, or ``duration_s`` seconds of wall time have passed.
 
     ``on_event`` gets what the engine tells, and the progress once a second. Raises ValueError for an address of another kind and
     DiskFailed; what is finished before that stays.
@@ -77,19 +80,26 @@ async def record(
     return await one.run(duration_s, on_event, stop or asyncio.Event(), allow_private=allow_private)
 
 
-def source_of(url: str) -> Source:
-    """The source behind a media address, by its ending; raises ValueError for any other address."""
-    ending = URL(url).suffix.lower()
-    if ending == ".flv":
-        return Source(url=url, protocol="flv", container="flv")
+def source_of(url: str, engine: EngineName = EngineName.NATIVE) -> Source:
+    """The source behind a media address, by its ending; a page for the engines that resolve one. Raises ValueError for any other address."""
+    parsed = URL(url)
+    if parsed.scheme in ("rtmp", "rtmps"):
+        return Source(url=url, protocol="rtmp")
+    if parsed.scheme == "srt":
+        return Source(url=url, protocol="srt")
+    ending = parsed.suffix.lower()
+    if ending in (".flv", ".ts", ".mp4"):
+        return Source(url=url, protocol="flv", container=CONTAINERS[ending])
     if ending == ".m3u8":
         return Source(url=url, protocol="hls")
-    raise ValueError("the address ends neither in .flv nor in .m3u8")
+    if engine in (EngineName.STREAMLINK, EngineName.YT_DLP):
+        return Source(url=url, protocol="page")
+    raise ValueError("the address is no rtmp or srt one and ends in none of .flv, .ts, .mp4 and .m3u8")
 
 
 class _Standalone:
     def __init__(self, url: str, folder: Path, name: str, effective: Effective) -> None:
-        self._source = source_of(url)
+        self._source = source_of(url, effective.engine)
         self._facts = Facts(
             RecordingRequested(
                 recording_id=f"standalone-{datetime.now(UTC):%Y%m%d%H%M%S%f}",
@@ -112,7 +122,7 @@ class _Standalone:
     async def run(
         self, duration_s: float | None, on_event: OnEvent, stop: asyncio.Event, *, allow_private: bool
     ) -> Recorded:
-        options = EngineOptions()
+        options = EngineOptions(ffmpeg=locate_ffmpeg("", setting=""))
         effective = self._facts.request.effective
         bounds = Bounds(effective.segment_seconds * 1000 or None, effective.segment_bytes or None)
 
@@ -123,10 +133,10 @@ class _Standalone:
         filing = asyncio.create_task(self._file(), name="filing")
         try:
             async with Engines(EgressPolicy(allow_private=allow_private), options).for_recording(
-                effective.quality
-            ) as make_engine:
+                effective, self._source.url
+            ) as kit:
                 take = Take(self._session.open, StartPoint(), Gaps(emit), emit, bounds)
-                capture = Capture(FixedSources(self._source), make_engine, take, Patience(give_up_s=30.0))
+                capture = Capture(FixedSources(self._source), kit, take, Patience(give_up_s=30.0))
                 ended = await self._capture(capture, duration_s, on_event, stop)
             await self._filed(filing)
         finally:

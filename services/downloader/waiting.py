@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.values import EngineName, Source
+from contracts.values import Effective, EngineName, Source
 from yarl import URL
 
 from services.downloader.adapters.capture import Sources
@@ -40,6 +40,10 @@ class Beginning:
         """See `Sources`."""
         self.flows()
         self._sources.worked(source)
+
+    def reconfigure(self, effective: Effective) -> None:
+        """See `Sources`."""
+        self._sources.reconfigure(effective)
 
     def flows(self) -> None:
         """There is media."""

@@ -22,14 +22,14 @@ _COMMON = ("-hide_banner", "-loglevel", "warning", "-nostats", "-nostdin")
 log = logging.getLogger("studio.ffmpeg")
 
 
-def _test_card(options: RoomOptions) -> list[str]:
+def test_card(options: RoomOptions) -> list[str]:
     graph = f"testsrc2=size={options.width}x{options.height}:rate={options.fps}[out0]"
     if options.audio:
         graph += ";sine=frequency=440:beep_factor=4:sample_rate=48000[out1]"
     return ["-f", "lavfi", "-i", graph]
 
 
-def _codecs(options: RoomOptions) -> list[str]:
+def codecs(options: RoomOptions) -> list[str]:
     gop = str(max(1, round(options.fps * options.gop_s)))
     rate = f"{options.video_kbps}k"
     library = {"h264": "libx264", "hevc": "libx265"}[options.video]
@@ -64,10 +64,10 @@ async def encode_once(options: RoomOptions, seconds: float) -> bytes:
     process = await asyncio.create_subprocess_exec(
         imageio_ffmpeg.get_ffmpeg_exe(),
         *_COMMON,
-        *_test_card(options),
+        *test_card(options),
         "-t",
         str(seconds),
-        *_codecs(options),
+        *codecs(options),
         *("-flvflags", "no_duration_filesize+no_sequence_end", "-f", "flv", "pipe:1"),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -115,8 +115,8 @@ class LiveEncoder:
             *_COMMON,
             # The burst makes the first segments at once: a room is playable 0.2 s after it went on air.
             *("-readrate", "1", "-readrate_initial_burst", str(self._options.segment_s * 1.5)),
-            *_test_card(self._options),
-            *_codecs(self._options),
+            *test_card(self._options),
+            *codecs(self._options),
             *("-f", "tee", _outputs(self._options)),
             cwd=self._directory,
             stdin=asyncio.subprocess.DEVNULL,

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from contracts.values import EndReason, Json, Source
+from contracts.values import Effective, EndReason, Json, Source
 
 from services.downloader.adapters.engine import (
     Engine,
     Holder,
+    NeedsFfmpeg,
     Offline,
     Progress,
     SourceFailed,
@@ -38,6 +38,29 @@ class Sources(Protocol):
 
     def worked(self, source: Source) -> None:
         """A source brings media."""
+
+    def reconfigure(self, effective: Effective) -> None:
+        """Choose as another configuration says."""
+
+
+class Kit(Protocol):
+    """Engines, made as the configuration says. See `services.downloader.adapters.engines.Kit`."""
+
+    def differs(self, effective: Effective) -> bool: ...
+
+    async def refit(self, effective: Effective) -> None: ...
+
+    async def ready(self) -> None: ...
+
+    async def resolved(self, source: Source) -> Source: ...
+
+    def needs_ffmpeg(self, source: Source) -> None: ...
+
+    def engine(self, source: Source) -> str: ...
+
+    def key(self, source: Source) -> str: ...
+
+    def make(self, source: Source, take: Take) -> Engine: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +88,18 @@ class Ended:
     detail: str = ""
 
 
-MakeEngine = Callable[[str, Take], Engine]
+CHANGED = "the configuration changed"
 
 
 class Capture:
     """Runs until the channel ends, it is asked to stop, or nothing comes for too long. File numbers and timeline go on throughout."""
 
-    def __init__(self, sources: Sources, make_engine: MakeEngine, take: Take, patience: Patience) -> None:
-        self._sources, self._make_engine, self._take, self._patience = sources, make_engine, take, patience
+    def __init__(self, sources: Sources, kit: Kit, take: Take, patience: Patience) -> None:
+        self._sources, self._kit, self._take, self._patience = sources, kit, take, patience
         self._engine: Engine | None = None
-        self._protocol = ""
+        self._key = ""
+        self._wanted: Effective | None = None
+        self._changed = asyncio.Event()
         self._before = Progress(take.start.index)
         self._stop = asyncio.Event()
         self._stopped: Ended | None = None
@@ -134,6 +159,13 @@ class Capture:
         if self._engine is not None:
             self._engine.cut()
 
+    def reconfigure(self, effective: Effective) -> None:
+        """Go on under another configuration. Where it concerns engines, the file in hand ends and the next one is theirs."""
+        self._sources.reconfigure(effective)
+        if self._wanted is not None or self._kit.differs(effective):
+            self._wanted = effective
+            self._changed.set()
+
     async def run(self) -> Ended:
         """Capture to the end; raises DiskFailed. When cancelled, files are left for another owner as they are."""
         if self._stopped is not None:
@@ -157,6 +189,7 @@ class Capture:
         while True:
             began = time.monotonic()
             try:
+                await self._refit()
                 source = await self._sources.choose(refresh=refresh)
                 bytes_before = self.progress.bytes
                 await self._play(source)
@@ -165,6 +198,10 @@ class Capture:
                 return Ended(gone.reason, str(gone))
             except SourcesUnavailable as error:
                 cause, refresh = str(error), True
+            except Reconfigured:
+                self._open_gap(CHANGED)
+                last_media_at = time.monotonic()
+                continue
             except SourceFailed as failure:
                 cause = str(failure)
                 self._sources.failed(source, failure)
@@ -173,6 +210,8 @@ class Capture:
                     last_media_at = time.monotonic()
                     failures = 0 if last_media_at - began > STEADY_S else failures
                 refresh = failure.stale or (failures + 1) % self._patience.refresh_after == 0
+                if isinstance(failure, NeedsFfmpeg):
+                    self._kit.needs_ffmpeg(source)
             failures += 1
             log.info("capture.broke", cause=cause, failures=failures, refresh=refresh)
             silent_s = time.monotonic() - last_media_at
@@ -181,21 +220,44 @@ class Capture:
             self._open_gap(cause)
             await asyncio.sleep(self._patience.delay_s(failures))
 
-    async def _play(self, source: Source) -> None:
-        if self._engine is None or source.protocol != self._protocol:
-            await self._change_engine(source.protocol)
-        assert self._engine is not None
-        log.info("capture.playing", protocol=source.protocol, quality=source.quality)
-        await self._engine.play(source)
+    async def _refit(self) -> None:
+        """Take over what was configured meanwhile: the next media begins a new file."""
+        if self._wanted is None:
+            return
+        wanted, self._wanted = self._wanted, None
+        self._changed.clear()
+        await self._kit.refit(wanted)
+        if self._engine is not None:
+            self._engine.cut()
 
-    async def _change_engine(self, protocol: str) -> None:
-        """The first engine, or one of another protocol that goes on where the one before stopped."""
+    async def _play(self, source: Source) -> None:
+        """Play until the source is over or another configuration is wanted; raises what ended it."""
+        await self._kit.ready()
+        source = await self._kit.resolved(source)
+        if self._engine is None or self._kit.key(source) != self._key:
+            await self._change_engine(source)
+        assert self._engine is not None
+        log.info("capture.playing", engine=self._kit.engine(source), protocol=source.protocol, quality=source.quality)
+        playing = asyncio.create_task(self._engine.play(source), name="play")
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            await asyncio.wait({playing, changed}, return_when=asyncio.FIRST_COMPLETED)
+            if not playing.done():
+                raise Reconfigured
+            playing.result()
+        finally:
+            await _cancel(playing, changed)
+
+    async def _change_engine(self, source: Source) -> None:
+        """The first engine, or another one that goes on where the one before stopped."""
+        key = self._kit.key(source)
         if self._engine is not None:
             await self._engine.finish()
             self._before = self.progress
             self._take = replace(self._take, start=self._engine.here)
-            self._take.keep_cursor({})
-        self._engine, self._protocol = self._make_engine(protocol, self._take), protocol
+            if key.partition(" ")[0] != self._key.partition(" ")[0]:
+                self._take.keep_cursor({})
+        self._engine, self._key = self._kit.make(source, self._take), key
         if self._take.hold is not None and self._holder is None:
             raise Offline("this engine cannot stand by", EndReason.FAILED)
 
@@ -204,7 +266,11 @@ class Capture:
             self._take.gaps.open(self._engine.here.position_ms, cause)
 
 
-async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[Ended] | asyncio.Task[bool]) -> None:
+class Reconfigured(Exception):
+    """What plays has to make room for another configuration."""
+
+
+async def _cancel(*tasks: asyncio.Task[object] | asyncio.Task[Ended] | asyncio.Task[bool] | asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

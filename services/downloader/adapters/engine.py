@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +32,10 @@ class SourceFailed(Exception):
     def stale(self) -> bool:
         """Whether trying the same address again makes little sense: ask for fresh ones."""
         return self.over or self.status in EXPIRED
+
+
+class NeedsFfmpeg(SourceFailed):
+    """Our own engine cannot record this source, but ffmpeg can."""
 
 
 class SourcesUnavailable(Exception):
@@ -174,6 +179,13 @@ class Take:
     behind: Json | None = None
     keep_tail: bool = False
     hold: Hold | None = None
+
+
+class Feed(Protocol):
+    """Where the bytes of an endless stream come from: a connection, or a program that plays a source for us."""
+
+    def open(self, source: Source) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Begin; the chunks end when the source does. Raises SourceFailed, also while they are read."""
 
 
 class Engine(Protocol):

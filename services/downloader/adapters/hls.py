@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 
 import aiohttp
@@ -16,17 +15,13 @@ from media.hls import (
     PlannerOptions,
     PlaylistError,
     SegmentTask,
-    Variant,
-    VariantKind,
-    VariantPolicy,
-    audio_rendition,
-    choose_variant,
     decode_playlist,
     parse_playlist,
 )
 
 from services.downloader.adapters.engine import (
     EXPIRED,
+    NeedsFfmpeg,
     Progress,
     SourceFailed,
     StartPoint,
@@ -34,17 +29,20 @@ from services.downloader.adapters.engine import (
 )
 from services.downloader.adapters.hls_fetch import Fetcher, FetchOptions
 from services.downloader.adapters.hls_writer import HlsWriter, cursor_from_json
+from services.downloader.adapters.network import Access
+from services.downloader.adapters.variant import SeparateSound, variant_of, whole_variants
 
 POLL_S = 0.2
 PLAYLIST_RETRY_S = 0.5
-_HEIGHT = re.compile(r"(\d{3,4})p?\d*\Z")
 
 
 class HlsEngine:
     """One playlist at a time; plan, reorder buffer and files go on over changes of the address."""
 
-    def __init__(self, session: aiohttp.ClientSession, take: Take, *, fetching: FetchOptions, quality: str) -> None:
-        self._options, self._quality = fetching, quality
+    def __init__(
+        self, session: aiohttp.ClientSession, access: Access, take: Take, *, fetching: FetchOptions, quality: str
+    ) -> None:
+        self._access, self._options, self._quality = access, fetching, quality
         self._fetcher = Fetcher(session, fetching)
         resume = cursor_from_json(take.start.cursor)
         # Without a cursor the window of a recording that goes on would repeat what is written already.
@@ -74,7 +72,7 @@ class HlsEngine:
 
     async def play(self, source: Source) -> None:
         """See `Engine`. Returns when the playlist says that it is complete (EXT-X-ENDLIST, RFC 8216 §4.3.3.4)."""
-        self._fetcher.headers = source.headers
+        self._fetcher.headers = self._access.headers(source)
         self._news_at = time.monotonic()
         try:
             await self._load(await self._media_playlist(source.url), time.monotonic())
@@ -137,7 +135,9 @@ class HlsEngine:
             playlist = parse_playlist(decode_playlist(body), final_url)
             if not isinstance(playlist, MasterPlaylist):
                 return body, final_url
-            variant = variant_of(playlist, self._quality)
+            variant = variant_of(whole_variants(playlist), self._quality)
+        except SeparateSound as error:
+            raise NeedsFfmpeg(str(error)) from error
         except PlaylistError as error:
             raise SourceFailed(f"the playlist cannot be recorded: {error}"[:200]) from error
         return await self._fetcher.playlist(variant.uri, wait_s=self._options.stall_s)
@@ -237,31 +237,3 @@ class HlsEngine:
         for download in running:
             download.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-
-
-def variant_of(master: MasterPlaylist, quality: str) -> Variant:
-    """The variant of a wanted quality (``best``, ``worst``, ``720p``, ``audio``, or a name); raises PlaylistError.
-
-    Only variants that carry their sound themselves: joining a separate audio playlist is not done.
-    """
-    whole = tuple(variant for variant in master.variants if audio_rendition(master, variant) is None)
-    if not whole:
-        raise PlaylistError("every variant has its sound in a playlist of its own")
-    candidates = MasterPlaylist(master.url, whole, master.renditions)
-    try:
-        return choose_variant(candidates, _policy(quality.strip().lower()))
-    except PlaylistError:
-        return choose_variant(candidates)
-
-
-def _policy(quality: str) -> VariantPolicy:
-    if quality in ("", "best", "source", "highest"):
-        return VariantPolicy()
-    if quality in ("worst", "lowest"):
-        return VariantPolicy(VariantKind.LOWEST)
-    if quality in ("audio", "audio_only"):
-        return VariantPolicy(VariantKind.AUDIO_ONLY)
-    height = _HEIGHT.match(quality)
-    if height is not None:
-        return VariantPolicy(VariantKind.RESOLUTION, height=int(height[1]))
-    return VariantPolicy(VariantKind.NAME, name=quality)

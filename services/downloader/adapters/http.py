@@ -6,25 +6,26 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
-from chassis.egress import MEDIA_READ_BUFFER, EgressPolicy, RefusedAddress, ResponseTooLarge, open_session, read_bounded
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
+from chassis.egress import RefusedAddress, ResponseTooLarge, read_bounded
+from contracts.values import Source
 
 from services.downloader.adapters.engine import SourceFailed
-
-USER_AGENT = (
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36"
-)
-"""Several content networks refuse clients that do not look like a browser."""
+from services.downloader.adapters.network import Access
 
 
-def media_session(policy: EgressPolicy, *, connect_timeout_s: float) -> aiohttp.ClientSession:
-    """A guarded session for media: no total time limit, large read buffers. Close it."""
-    return open_session(
-        policy,
-        timeout=aiohttp.ClientTimeout(total=None, connect=connect_timeout_s),
-        headers={"User-Agent": USER_AGENT, "Accept": "*/*"},
-        read_buffer=MEDIA_READ_BUFFER,
-        limit=0,
-    )
+class HttpFeed:
+    """One endless GET: a live stream over HTTP."""
+
+    def __init__(self, session: aiohttp.ClientSession, access: Access) -> None:
+        self._session, self._access = session, access
+
+    @asynccontextmanager
+    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Feed`. A connection that ends in good order may be a restart as well as the end."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=self._access.stall_s)
+        async with request(self._session, source.url, self._access.headers(source), timeout) as response:
+            yield response.content.iter_any().__aiter__()
 
 
 @asynccontextmanager
@@ -39,8 +40,15 @@ async def request(
             yield response
     except RefusedAddress as error:
         raise SourceFailed(f"address refused: {error}"[:200]) from None
-    except TimeoutError:
+    except (TimeoutError, ProxyTimeoutError):
         raise SourceFailed("no data in time") from None
+    except (
+        aiohttp.ClientProxyConnectionError,
+        aiohttp.ClientHttpProxyError,
+        ProxyConnectionError,
+        ProxyError,
+    ) as error:
+        raise SourceFailed(f"the proxy refuses ({type(error).__name__})") from None
     except (aiohttp.ClientError, OSError, ResponseTooLarge) as error:
         raise SourceFailed(f"connection broke ({type(error).__name__})") from None
 

@@ -76,7 +76,7 @@ class LiveSources:
     def __init__(
         self, signals: Signals, request: RecordingRequested, *, freshness_s: float, resolve_timeout_s: float
     ) -> None:
-        self._signals, self._request = signals, request
+        self._signals, self._request, self._effective = signals, request, request.effective
         self._freshness_s, self._timeout_s = freshness_s, resolve_timeout_s
         self._known: tuple[Source, ...] = ()
         self._health = Health()
@@ -87,7 +87,7 @@ class LiveSources:
             await self._resolve(ask=refresh)
         if not self._known:
             raise SourcesUnavailable("the channel is live, but nobody knows a source")
-        return best(self._known, self._request.effective, self._health)
+        return best(self._known, self._effective, self._health)
 
     def failed(self, source: Source, failure: SourceFailed) -> None:
         """See `Sources`."""
@@ -96,6 +96,10 @@ class LiveSources:
     def worked(self, source: Source) -> None:
         """See `Sources`."""
         self._health.worked(source)
+
+    def reconfigure(self, effective: Effective) -> None:
+        """See `Sources`."""
+        self._effective = effective
 
     async def _resolve(self, *, ask: bool) -> None:
         answer = None if ask else await self._last()
@@ -154,10 +158,10 @@ class LiveSources:
             streamer_id=request.streamer_id,
             url=request.url,
             name=request.streamer_name,
-            offline_grace_s=request.effective.offline_grace_s,
-            quality=request.effective.quality,
-            protocol=request.effective.protocol,
-            filters=request.effective.filters,
+            offline_grace_s=self._effective.offline_grace_s,
+            quality=self._effective.quality,
+            protocol=self._effective.protocol,
+            filters=self._effective.filters,
         )
 
 
@@ -181,6 +185,9 @@ class FixedSources:
     def worked(self, source: Source) -> None:
         """See `Sources`."""
         self._refusals = 1 if self._refusals else 0
+
+    def reconfigure(self, effective: Effective) -> None:
+        """See `Sources`. There is nothing to choose from."""
 
 
 async def _unsubscribe(subscription: Any) -> None:

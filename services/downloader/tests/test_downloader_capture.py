@@ -2,7 +2,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from contracts.values import EndReason, Source
+from contracts.values import Effective, EndReason, Network, Source
 
 from services.downloader.adapters.capture import Capture, Ended, Patience
 from services.downloader.adapters.engine import (
@@ -10,6 +10,7 @@ from services.downloader.adapters.engine import (
     GapClosed,
     GapOpened,
     Gaps,
+    NeedsFfmpeg,
     Offline,
     Progress,
     SourceFailed,
@@ -68,11 +69,42 @@ class Stage:
         self.playing = asyncio.Event()
         gaps = Gaps(self.events.append)
         take = Take(None, start or StartPoint(), gaps, self.events.append, keep_cursor=self.cursors.append)
-        self.capture = Capture(self, self.make, take, patience)
+        self.effective, self.by_ffmpeg, self.refused = Effective(), [], asyncio.Event()
+        self.capture = Capture(self, self, take, patience)
 
-    def make(self, protocol, take):
-        self.engines.append(Engine(protocol, take, self._script, self.playing))
+    # The kit
+
+    def key(self, source):
+        return f"{source.protocol} {self.effective.engine}"
+
+    def make(self, source, take):
+        self.engines.append(Engine(source.protocol, take, self._script, self.playing))
         return self.engines[-1]
+
+    def engine(self, source):
+        return "native"
+
+    def differs(self, effective):
+        return effective != self.effective
+
+    async def refit(self, effective):
+        self.effective = effective
+
+    async def ready(self):
+        if self.effective.network.account == "unknown":
+            self.refused.set()
+            raise SourcesUnavailable("no such account")
+
+    async def resolved(self, source):
+        return source
+
+    def needs_ffmpeg(self, source):
+        self.by_ffmpeg.append(source)
+
+    # The sources
+
+    def reconfigure(self, effective):
+        self.events.append(("chosen by", effective.engine))
 
     async def choose(self, *, refresh):
         self.refreshes.append(refresh)
@@ -195,6 +227,52 @@ async def test_a_full_disk_is_no_broken_connection():
     with pytest.raises(DiskFailed):
         await stage.capture.run()
     assert stage.gaps == []
+
+
+async def test_a_changed_configuration_takes_over_in_the_next_file_of_the_same_recording():
+    stage = Stage((5, "on"), (3, None))
+    running = asyncio.create_task(stage.capture.run())
+    async with asyncio.timeout(10):
+        await stage.playing.wait()
+    stage.capture.reconfigure(Effective(engine="ffmpeg"))
+    assert (await running).reason is EndReason.SOURCE_ENDED
+    first, second = stage.engines
+    assert (first.finished, first.cuts) == (1, 1)
+    assert (second.take.start.index, second.take.start.position_ms) == (1, 50)
+    assert stage.gaps[0] == GapOpened(50, "the configuration changed")
+    assert isinstance(stage.gaps[1], GapClosed)
+    assert stage.cursors == [], "the same protocol goes on behind its playlist"
+    assert ("chosen by", "ffmpeg") in stage.events
+
+
+async def test_a_configuration_that_concerns_no_engine_disturbs_nothing():
+    stage = Stage((5, "on"))
+    running = asyncio.create_task(stage.capture.run())
+    async with asyncio.timeout(10):
+        await stage.playing.wait()
+    stage.capture.reconfigure(Effective())
+    stage.capture.stop(Ended(None))
+    await running
+    assert (len(stage.engines), stage.engines[0].cuts, stage.gaps) == (1, 0, [])
+
+
+async def test_an_account_that_cannot_be_had_is_waited_for():
+    stage = Stage((5, "on"), (1, None))
+    running = asyncio.create_task(stage.capture.run())
+    async with asyncio.timeout(10):
+        await stage.playing.wait()
+        stage.capture.reconfigure(Effective(network=Network(account="unknown")))
+        stage.playing.clear()
+        await stage.refused.wait()
+        stage.capture.reconfigure(Effective(network=Network(account="known")))
+        await running
+    assert len(stage.engines) == 2 or stage.engines[0].cuts == 2
+
+
+async def test_what_only_ffmpeg_can_record_is_left_to_it():
+    stage = Stage((0, NeedsFfmpeg("the sound is elsewhere")), (1, None))
+    await stage.capture.run()
+    assert stage.by_ffmpeg == [FLV]
 
 
 def test_the_first_attempt_is_made_at_once_then_delays_grow_to_their_cap():

@@ -25,11 +25,13 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
-from services.downloader.adapters.hls import HlsEngine, variant_of
+from services.downloader.adapters.hls import HlsEngine
 from services.downloader.adapters.hls_fetch import FetchOptions
-from services.downloader.adapters.http import media_session
+from services.downloader.adapters.network import Access
+from services.downloader.adapters.variant import variant_of, whole_variants
 
 KEY = bytes(range(16))
+ACCESS = Access(EgressPolicy(allow_private=True), connect_timeout_s=5)
 
 
 @pytest.fixture(scope="session")
@@ -115,7 +117,7 @@ class Stage:
             keep_cursor=self.cursors.append,
         )  # fmt: skip
         fetching = FetchOptions(**{"attempts": 3, "stall_s": 2.0, **options})
-        self.engine = HlsEngine(session, take, fetching=fetching, quality="best")
+        self.engine = HlsEngine(session, ACCESS, take, fetching=fetching, quality="best")
 
     def tell(self, event):
         self.events.append(event)
@@ -139,7 +141,7 @@ class Stage:
 
 @pytest.fixture
 async def session():
-    async with media_session(EgressPolicy(allow_private=True), connect_timeout_s=5) as one:
+    async with ACCESS.open_session() as one:
         yield one
 
 
@@ -348,17 +350,17 @@ def test_variants_without_their_own_sound_are_not_chosen():
         "#EXTM3U\n", '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x",URI="a.m3u8",DEFAULT=YES\n'
     )
     demuxed_best = text.replace('NAME="source"', 'NAME="source",AUDIO="a"')
-    assert variant_of(parse_playlist(demuxed_best, "http://x/m"), "best").uri == "http://x/middle.m3u8"
+    assert variant_of(whole_variants(parse_playlist(demuxed_best, "http://x/m")), "best").uri == "http://x/middle.m3u8"
     all_demuxed = text.replace('NAME="', 'AUDIO="a",NAME="', 4).replace(
         'TYPE=AUDIO,GROUP-ID="a",AUDIO="a",', 'TYPE=AUDIO,GROUP-ID="a",'
     )
     with pytest.raises(PlaylistError, match="sound"):
-        variant_of(parse_playlist(all_demuxed, "http://x/m"), "best")
+        whole_variants(parse_playlist(all_demuxed, "http://x/m"))
 
 
 async def test_a_private_address_is_refused(server, tmp_path):
     server.window(0, 1, ended=True)
-    async with media_session(EgressPolicy(), connect_timeout_s=5) as guarded:
+    async with Access(EgressPolicy()).open_session() as guarded:
         assert isinstance(guarded, aiohttp.ClientSession)
         with pytest.raises(SourceFailed, match="refused"):
             await Stage(server, guarded, tmp_path).play()

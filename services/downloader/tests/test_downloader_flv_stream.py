@@ -6,7 +6,7 @@ from media.flv import recorder as flv
 from media.repair import Repair, RepairKind
 
 from services.downloader.adapters.engine import Gaps, SegmentCompleted, StartPoint, Take
-from services.downloader.adapters.http_flv import MAX_REPAIRS, FlvEngine
+from services.downloader.adapters.flv_stream import MAX_REPAIRS, FlvStream
 
 
 def told(*repairs: Repair) -> tuple[dict, ...]:
@@ -14,7 +14,7 @@ def told(*repairs: Repair) -> tuple[dict, ...]:
     events: list[object] = []
     start = StartPoint(0, 0, datetime(2026, 1, 1, tzinfo=UTC))
     take = Take(lambda index, extension: None, start, Gaps(events.append), events.append)
-    engine = FlvEngine(None, take, stall_s=30)
+    engine = FlvStream(take, stall_s=30)
     engine._tell([flv.SegmentCompleted(0, 100, 1, 1, 1, flv.SplitReason.CUT, "", repairs)])
     (completed,) = [event for event in events if isinstance(event, SegmentCompleted)]
     return completed.repairs

@@ -1,4 +1,4 @@
-"""The native engine for HTTP-FLV: one connection after the other into one repaired timeline."""
+"""Recording what arrives as FLV: one connection after the other into one repaired timeline."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-import aiohttp
-from contracts.values import Json, Source
+from contracts.values import Json
 from media.flv import recorder as flv
 from media.flv.errors import FlvError
 from media.repair.join import Tail
@@ -23,7 +22,6 @@ from services.downloader.adapters.engine import (
     Take,
 )
 from services.downloader.adapters.held_flv import HeldFlv, Piece
-from services.downloader.adapters.http import request
 from services.downloader.adapters.spill import Spill
 
 MAX_REPLAYS = 10
@@ -34,12 +32,12 @@ MAX_REPAIRS = 500
 """Repairs told in one event: it must stay far below what the bus takes."""
 
 
-class FlvEngine:
+class FlvStream:
     """Feeds a :class:`media.flv.recorder.FlvRecorder`; file numbers and the timeline go on over reconnects."""
 
-    def __init__(self, session: aiohttp.ClientSession, take: Take, *, stall_s: float) -> None:
+    def __init__(self, take: Take, *, stall_s: float) -> None:
         start = take.start
-        self._session, self._take, self._start, self._stall_s = session, take, start, stall_s
+        self._take, self._start, self._stall_s = take, start, stall_s
         self._gaps, self._emit = take.gaps, take.emit
         self._recorder: flv.FlvRecorder | None = None
         self._fresh_connection = False
@@ -79,15 +77,14 @@ class FlvEngine:
             return self._file_start_ms + self._recorder.progress.duration_ms
         return self._end_ms
 
-    async def play(self, source: Source) -> None:
-        """See `Engine`. An FLV connection that ends in good order may be a restart as well as the end."""
+    def connected(self) -> None:
+        """See `Stream`."""
         self._fresh_connection = True
         self._advanced_at = time.monotonic()
-        timeout = aiohttp.ClientTimeout(total=None, sock_read=self._stall_s)
-        async with request(self._session, source.url, source.headers, timeout) as response:
-            async for chunk in response.content.iter_any():
-                self._feed(chunk)
-        raise SourceFailed("the server ended the stream", over=True)
+
+    async def feed(self, chunk: bytes) -> None:
+        """See `Stream`."""
+        self._feed(chunk)
 
     def cut(self) -> None:
         """See `Engine`."""
@@ -105,7 +102,7 @@ class FlvEngine:
                 raise DiskFailed(_reason(error)) from error
 
     async def abandon(self) -> None:
-        """See `Engine`. Nothing runs outside :meth:`play`; what the recorder holds is left out of the file."""
+        """See `Engine`. Nothing runs outside :meth:`feed`; what the recorder holds is left out of the file."""
         if self._held is not None:
             self._held.close()
 

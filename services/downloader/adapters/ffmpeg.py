@@ -1,0 +1,165 @@
+"""The ffmpeg engine: ffmpeg understands the source, our recorders write the files.
+
+It copies what it reads into one pipe, so that splitting, repair, gaps and recovery are those of every engine. Facts about its options:
+ffmpeg(1), ffmpeg-formats(1), ffmpeg-protocols(1).
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qsl, urlencode
+
+import aiohttp
+import structlog
+from chassis.egress import RefusedAddress, check_url
+from chassis.programs import Parting, Running, open_program
+from contracts.engines import FfmpegOptions
+from contracts.values import Source
+from yarl import URL
+
+from services.downloader.adapters.engine import SourceFailed
+from services.downloader.adapters.gate import Gate
+from services.downloader.adapters.network import Access, judged_address
+from services.downloader.adapters.program_feed import bytes_of, spoken, workplace
+from services.downloader.adapters.relay import Relay
+
+GRACE_S = 1.0
+"""Time to say goodbye to the server; nothing is written any more that could be lost."""
+PORTS = {"rtmp": 1935, "rtmps": 443, "srt": 0}
+_QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "warning")
+_FORMATS = "flv,live_flv,mpegts,mov,hls,matroska,aac,mp3,h264,hevc,ogg"
+"""What a source may be. Left out: formats whose files name other files that the relay does not rewrite."""
+_SRT_PARAMETERS = frozenset({"streamid", "passphrase", "pbkeylen"})
+_UNFIT = re.compile(r"not compatible with flv|incompatible with output codec|not (currently )?supported", re.IGNORECASE)
+log = structlog.get_logger(__name__)
+
+
+class FfmpegFeed:
+    """One ffmpeg per connection. ``unfit`` collects what does not fit into FLV: it is asked for as a transport stream the next time."""
+
+    def __init__(
+        self,
+        executable: str,
+        session: aiohttp.ClientSession,
+        access: Access,
+        options: FfmpegOptions,
+        *,
+        quality: str,
+        unfit: set[str],
+    ) -> None:
+        self._executable, self._session, self._access = executable, session, access
+        self._options, self._quality = options, quality
+        self._unfit, self._place = unfit, ""
+
+    @asynccontextmanager
+    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
+        """See `Feed`."""
+        try:
+            scheme = check_url(source.url, self._access.policy, ("http", "https", *PORTS)).scheme
+        except RefusedAddress as error:
+            raise SourceFailed(f"address refused: {error}"[:200]) from None
+        self._place = source.url.partition("?")[0]
+        if scheme in PORTS:
+            async with self._dialled(source, scheme) as chunks:
+                yield chunks
+            return
+        relay = Relay(self._session, self._access, source, quality=self._quality)
+        async with relay.open() as address:
+            hls = ("-f", "hls", *HLS_OPTIONS) if source.protocol == "hls" else ()
+            arguments = ["-protocol_whitelist", "http,tcp,crypto", *hls, "-i", address]
+            async with self._running(arguments, relay) as chunks:
+                yield chunks
+
+    @asynccontextmanager
+    async def _dialled(self, source: Source, scheme: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """RTMP and SRT: ffmpeg opens the connection, RTMP through our gate."""
+        url = URL(source.url)
+        port = url.explicit_port or PORTS[scheme]
+        if not port:
+            raise SourceFailed("an SRT address needs a port")
+        if scheme == "srt":
+            arguments = await self._srt(url, port)
+            async with self._running(arguments, None) as chunks:
+                yield chunks
+            return
+        gate = Gate(self._access, url.raw_host or "", port, tls=scheme == "rtmps")
+        async with gate.open() as door, self._running(_rtmp(url, door), gate) as chunks:
+            yield chunks
+
+    async def _srt(self, url: URL, port: int) -> list[str]:
+        """SRT runs over UDP, which no gate and no proxy carries: the address is resolved and judged, and given as it was judged."""
+        if self._access.proxy:
+            raise SourceFailed("a proxy cannot carry SRT")
+        try:
+            address = await judged_address(url.raw_host or "", port, self._access)
+        except RefusedAddress as error:
+            raise SourceFailed(f"address refused: {error}"[:200]) from None
+        except OSError:
+            raise SourceFailed("the name of the host is unknown") from None
+        # Only these: others would make ffmpeg listen, or bind, or wait for ever.
+        query = {name: value for name, value in parse_qsl(url.raw_query_string) if name in _SRT_PARAMETERS}
+        query |= {"mode": "caller", "latency": str(self._options.srt_latency_ms * 1000)}
+        query |= {"timeout": _microseconds(self._access.stall_s)}
+        query |= {"connect_timeout": str(round(self._access.connect_timeout_s * 1000))}
+        host = f"[{address}]" if ":" in address else address
+        return ["-protocol_whitelist", "srt", "-i", f"srt://{host}:{port}?{urlencode(query)}"]
+
+    @asynccontextmanager
+    async def _running(self, source: list[str], way: Relay | Gate | None) -> AsyncIterator[AsyncIterator[bytes]]:
+        arguments = [self._executable, *_QUIET, *self._input(), *source, *self._output()]
+        parting = Parting(GRACE_S, signal.SIGINT)
+        try:
+            with workplace() as folder:
+                async with open_program(arguments, folder=folder, parting=parting) as program:
+                    yield self._chunks(program, way)
+        except OSError as error:
+            raise SourceFailed(f"ffmpeg cannot be started ({type(error).__name__})") from None
+
+    async def _chunks(self, program: Running, way: Relay | Gate | None) -> AsyncIterator[bytes]:
+        async for chunk in bytes_of(program, self._access.stall_s + self._options.analyze_s):
+            yield chunk
+        ended = await program.ended()
+        if self._container == "flv" and self._options.container == "auto" and _UNFIT.search(ended.complaints):
+            self._unfit.add(self._place)
+            raise SourceFailed("a codec does not fit into FLV: a transport stream is made of it")
+        if way is not None and way.failure is not None:
+            raise way.failure
+        if ended.code:
+            raise SourceFailed(f"ffmpeg gave up: {spoken(ended.complaints)}")
+
+    @property
+    def _container(self) -> str:
+        if self._options.container != "auto":
+            return self._options.container
+        return "ts" if self._place in self._unfit else "flv"
+
+    def _input(self) -> list[str]:
+        analyze = _microseconds(self._options.analyze_s)
+        return ["-format_whitelist", _FORMATS, "-analyzeduration", analyze, "-fflags", "+discardcorrupt"]
+
+    def _output(self) -> list[str]:
+        audio = {"copy": ("-map", "0:a:0?"), "aac": ("-map", "0:a:0?"), "none": ("-an",)}[self._options.audio]
+        codecs = ["-c", "copy", *(("-c:a", "aac") if self._options.audio == "aac" else ())]
+        muxer = ["-f", "mpegts"] if self._container == "ts" else ["-f", "flv", "-flvflags", "no_duration_filesize"]
+        return ["-map", "0:v:0?", *audio, *codecs, *muxer, "-flush_packets", "1", "pipe:1"]
+
+
+HLS_OPTIONS = ("-extension_picky", "0", "-allowed_extensions", "ALL", "-allowed_segment_extensions", "ALL")
+"""The endings of what the relay serves come from the source and mean nothing."""
+
+
+def _rtmp(url: URL, door: int) -> list[str]:
+    """The arguments for a stream behind the gate: the server is told the address that was asked for."""
+    parts = [part for part in url.raw_path.split("/") if part]
+    # ffmpeg takes two parts of the path as the application where there are three or more.
+    application = "/".join(parts[: 2 if len(parts) > 2 else 1])
+    stated = str(url.origin()) + f"/{application}"
+    limits = ["-rtmp_live", "live", "-protocol_whitelist", "rtmp,tcp"]
+    return [*limits, "-rtmp_tcurl", stated, "-i", f"rtmp://127.0.0.1:{door}{url.raw_path_qs}"]
+
+
+def _microseconds(seconds: float) -> str:
+    return str(round(seconds * 1_000_000))

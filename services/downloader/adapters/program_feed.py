@@ -1,0 +1,44 @@
+"""What every program that plays a source for us has in common: its bytes with a time limit, and its last words without addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from chassis.programs import Running
+
+from services.downloader.adapters.engine import SourceFailed
+
+READ_BYTES = 1 << 16
+_ADDRESS = re.compile(r"\S*(?:://|@|passphrase|streamid|token|cookie)\S*", re.IGNORECASE)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """An empty folder for one program, which is gone with it."""
+    with tempfile.TemporaryDirectory(prefix="aircheck-engine-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+async def bytes_of(program: Running, stall_s: float) -> AsyncIterator[bytes]:
+    """The standard output of a program to its end; raises SourceFailed when nothing comes for ``stall_s`` seconds."""
+    while True:
+        try:
+            async with asyncio.timeout(stall_s):
+                data = await program.output.read(READ_BYTES)
+        except TimeoutError:
+            raise SourceFailed("no data in time") from None
+        if not data:
+            return
+        yield data
+
+
+def spoken(complaints: str) -> str:
+    """The last line that a program said, fit for an event: no address, nothing that may be a secret, one line."""
+    lines = [line.strip() for line in complaints.splitlines() if line.strip()]
+    last = _ADDRESS.sub("…", lines[-1]) if lines else ""
+    return " ".join(last.split())[:200] or "it said nothing"

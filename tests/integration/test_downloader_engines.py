@@ -1,0 +1,213 @@
+"""Every engine records the same broadcast into files of ours; what they start ends with them, and nobody sees a secret."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import av
+import psutil
+import pytest
+from chassis.egress import EgressPolicy
+from chassis.programs import locate_ffmpeg
+from chassis.waiting import wait_for_event
+from contracts.values import Effective, Source
+
+from services.downloader.adapters.capture import Capture, Ended, Patience
+from services.downloader.adapters.engine import (
+    EngineEvent,
+    Gaps,
+    SegmentCompleted,
+    SegmentOpened,
+    SourceFailed,
+    StartPoint,
+    Take,
+)
+from services.downloader.adapters.engines import EngineOptions, Engines
+from services.downloader.adapters.network import Login
+from services.downloader.adapters.sources import FixedSources
+from services.downloader.splitting import bounds_of
+from tests.studio import Studio
+from tests.studio.listener import listener
+
+OPTIONS = EngineOptions(ffmpeg=locate_ffmpeg("", setting=""), stall_s=5, connect_timeout_s=3)
+SECRET = "s3cret-c00kie"
+
+
+class Recording:
+    """A capture with its files; ``events`` as the engine told them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.events = folder, list[EngineEvent]()
+        self._news = asyncio.Event()
+        self.capture: Capture
+        self.ended: Ended | None = None
+
+    def tell(self, event: EngineEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    def of(self, cls: type) -> list:
+        return [event for event in self.events if isinstance(event, cls)]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(45):
+            while not condition():
+                # Progress is told by nobody: it is looked at.
+                self._news.clear()
+                await wait_for_event(self._news, 0.05)
+
+    async def media(self, more_ms: int) -> None:
+        """Until so much more was recorded."""
+        wanted = self.capture.progress.duration_ms + more_ms
+        await self.until(lambda: self.capture.progress.duration_ms >= wanted or self.ended is not None)
+        assert self.ended is None, self.ended
+
+    @property
+    def files(self) -> list[Path]:
+        return sorted(self.folder.iterdir())
+
+
+@asynccontextmanager
+async def recording(
+    folder: Path,
+    source: Source,
+    *,
+    page: str = "",
+    login: Login | None = None,
+    private: bool = True,
+    **effective: object,
+) -> AsyncIterator[Recording]:
+    """Record while the block runs, then stop in order."""
+    one = Recording(folder)
+    folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test of one folder
+
+    async def account(_: str) -> Login:
+        assert login is not None
+        return login
+
+    def begin(index: int, extension: str):
+        return (folder / f"{index}.{extension}").open("xb", buffering=0)
+
+    engines = Engines(EgressPolicy(allow_private=private), OPTIONS, account)
+    wanted = Effective(**effective)
+    async with engines.for_recording(wanted, page or source.url) as kit:
+        take = Take(begin, StartPoint(), Gaps(one.tell), one.tell, bounds_of(wanted))
+        one.capture = Capture(FixedSources(source), kit, take, Patience(base_s=0.1, cap_s=0.5, give_up_s=20))
+
+        async def run() -> None:
+            one.ended = await one.capture.run()
+
+        running = asyncio.create_task(run())
+        try:
+            yield one
+        finally:
+            one.capture.stop(Ended(None))
+            async with asyncio.timeout(30):
+                await running
+
+
+def frames(path: Path) -> int:
+    """Pictures that can be decoded."""
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def programs() -> list[psutil.Process]:
+    """What this process has started and not ended, but the studio's encoder."""
+    return [child for child in psutil.Process().children(recursive=True) if "lavfi" not in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("kind", ["flv", "ts", "fmp4"])
+async def test_ffmpeg_plays_what_our_own_engine_plays_and_leaves_nothing_running(tmp_path: Path, kind: str) -> None:
+    async with Studio() as studio:
+        await studio.put_on_air("1")
+        source = (
+            Source(url=studio.flv_url("1"), protocol="flv")
+            if kind == "flv"
+            else Source(url=studio.hls_url("1", kind), protocol="hls")
+        )
+        async with recording(tmp_path / "files", source, engine="ffmpeg") as one:
+            await one.media(2000)
+            (ffmpeg,) = programs()
+            assert studio.url not in " ".join(ffmpeg.cmdline())
+    assert programs() == []
+    (file,) = one.files
+    (completed,) = one.of(SegmentCompleted)
+    assert file.suffix == ".flv"
+    assert frames(file) >= 20
+    assert abs(completed.duration_ms - one.capture.progress.duration_ms) < 200
+
+
+@pytest.mark.parametrize("kind", ["rtmp", "srt"])
+async def test_rtmp_and_srt_are_played_by_ffmpeg_whatever_engine_is_wanted(tmp_path: Path, kind: str) -> None:
+    async with listener(kind) as url, recording(tmp_path / "files", Source(url=url, protocol=kind)) as one:
+        await one.media(2000)
+    (file,) = one.files
+    assert frames(file) >= 20
+
+
+async def test_a_codec_that_does_not_fit_into_flv_is_recorded_as_a_transport_stream(tmp_path: Path) -> None:
+    async with (
+        listener("srt", audio_codec="mp2") as url,
+        recording(tmp_path / "files", Source(url=url, protocol="srt"), segment_seconds=2) as one,
+    ):
+        await one.until(lambda: len(one.of(SegmentOpened)) >= 2)
+    assert {file.suffix for file in one.files} == {".ts"}
+    assert frames(one.files[0]) >= 20
+    with av.open(str(one.files[0])) as container:
+        assert container.streams.audio[0].codec_context.name.startswith("mp2")
+
+
+CHILD = """
+import asyncio, sys
+from pathlib import Path
+from contracts.values import Effective
+from services.downloader.standalone import record
+asyncio.run(record(sys.argv[1], Path(sys.argv[2]), allow_private=True, effective=Effective(engine="ffmpeg"),
+                   on_event=lambda event: print(event, flush=True)))
+"""
+
+
+async def test_a_killed_recorder_leaves_no_ffmpeg_behind(tmp_path: Path) -> None:
+    async with Studio() as studio:
+        await studio.put_on_air("1", source="loop")
+        recorder = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, studio.flv_url("1"), str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        assert recorder.stdout is not None
+        async with asyncio.timeout(40):
+            async for line in recorder.stdout:
+                if b"SegmentOpened" in line:
+                    break
+        (ffmpeg,) = psutil.Process(recorder.pid).children(recursive=True)
+        recorder.kill()
+        await recorder.wait()
+        gone, alive = await asyncio.to_thread(psutil.wait_procs, [ffmpeg], timeout=10)
+    assert (gone, alive) == ([ffmpeg], [])
+
+
+@pytest.mark.parametrize(
+    ("url", "protocol", "cause"),
+    [
+        ("rtmp://127.0.0.1:1/live/key", "rtmp", "loopback"),
+        ("srt://127.0.0.1:1", "srt", "loopback"),
+        ("srt://example.org", "srt", "port"),
+        ("rtmp://10.1.2.3/live/key", "rtmp", "private"),
+        ("http://127.0.0.1:1/x.flv", "flv", "loopback"),
+        ("file:///etc/passwd", "flv", "scheme"),
+        ("concat:/etc/passwd", "hls", "scheme"),
+    ],
+)
+async def test_no_engine_reaches_where_it_must_not(tmp_path: Path, url: str, protocol: str, cause: str) -> None:
+    source = Source.model_construct(url=url, protocol=protocol, headers={})
+    engines = Engines(EgressPolicy(), OPTIONS)
+    async with engines.for_recording(Effective(engine="ffmpeg")) as kit:
+        await kit.ready()
+        with pytest.raises(SourceFailed, match=cause):
+            async with kit.open(source) as chunks:
+                async for _ in chunks:
+                    pass
