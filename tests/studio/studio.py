@@ -16,6 +16,7 @@ from .chzzk import ChzzkPlatform
 from .control import ControlEndpoints
 from .douyu import DouyuPlatform
 from .huya import HuyaPlatform
+from .kick import KickChat
 from .media import MediaEndpoints
 from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
@@ -23,6 +24,7 @@ from .signatures import WbiKeys
 from .sink import Sinks
 from .soop import SoopPlatform
 from .tiktok import TiktokPlatform
+from .twitcasting import TwitcastingChat
 from .twitch import TwitchChat
 from .urls import StudioUrls
 from .youtube import YoutubeChat
@@ -55,9 +57,11 @@ class Studio(StudioUrls):
         self.chzzk = ChzzkPlatform(self._changes)
         self.tiktok = TiktokPlatform(self._changes)
         self.youtube = YoutubeChat()
+        self.kick = KickChat()
+        self.twitcasting = TwitcastingChat()
         self._platforms = (
             *(self.douyu, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
-            *(self.twitch, self.youtube),
+            *(self.twitch, self.youtube, self.kick, self.twitcasting),
         )
         self._runner: web.AppRunner | None = None
 

@@ -24,6 +24,11 @@ _YOUTUBE_SHORT: Final = re.compile(
 _YOUTUBE_CHANNEL: Final = re.compile(
     r"(@[^\s/?#@]{1,100}|channel/UC[A-Za-z0-9_-]{22}|(?:c|user)/[^\s/?#]{1,100})(?:/|$)"
 )
+_KICK_SLUG: Final = re.compile(r"[a-z0-9_-]{1,64}")
+_KICK_PAGES: Final = frozenset(
+    {"browse", "categories", "category", "following", "video", "clips", "dashboard", "search"}
+)
+_TWITCASTING_USER: Final = re.compile(r"/((?:[a-z]:)?[A-Za-z0-9_-]{1,64})(?:/|$)")
 _TWITCH_LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
 _TWITCH_PAGES: Final = frozenset(
     {"directory", "videos", "settings", "downloads", "jobs", "p", "search", "subscriptions"}
@@ -92,6 +97,22 @@ def _youtube(page: URL) -> Chat | None:
         return Chat(kind="youtube", descriptor={"video_id": video})
     channel = _YOUTUBE_CHANNEL.match(path)
     return Chat(kind="youtube", descriptor={"channel": channel[1]}) if channel else None
+
+
+@chat_at("kick.com")
+def _kick(page: URL) -> Chat | None:
+    """``/<slug>``; what the site itself keeps under a name is no channel."""
+    slug = part(page, 0).lower()
+    if slug in _KICK_PAGES or not _KICK_SLUG.fullmatch(slug):
+        return None
+    return Chat(kind="kick", descriptor={"slug": slug})
+
+
+@chat_at("twitcasting.tv")
+def _twitcasting(page: URL) -> Chat | None:
+    """``/<user>``, ``/c:<user>`` and so on, with or without a movie behind it."""
+    user = _TWITCASTING_USER.match(page.path)
+    return Chat(kind="twitcasting", descriptor={"user": user[1]}) if user else None
 
 
 @chat_at("douyu.com")

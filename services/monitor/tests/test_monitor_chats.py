@@ -77,6 +77,25 @@ def test_other_pages_of_youtube_have_no_chat(url: str) -> None:
     assert chat_of(url) is None
 
 
+def test_a_kick_channel_is_known_by_its_slug() -> None:
+    assert chat_of("https://kick.com/Some-Channel/videos") == Chat(kind="kick", descriptor={"slug": "some-channel"})
+    assert chat_of("https://kick.com/browse") is None
+    assert chat_of("https://kick.com/") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "user"),
+    [
+        ("https://twitcasting.tv/studio", "studio"),
+        ("https://twitcasting.tv/c:studio_1/movie/123", "c:studio_1"),
+        ("https://en.twitcasting.tv/studio", None),
+        ("https://twitcasting.tv/", None),
+    ],
+)
+def test_a_twitcasting_user(url: str, user: str | None) -> None:
+    assert chat_of(url) == (Chat(kind="twitcasting", descriptor={"user": user}) if user else None)
+
+
 @pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
 def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
