@@ -143,7 +143,7 @@ def chain(data: bytes) -> None:
     source = build(data[1:])
     contents = _record(source.connections, 1 << 16)
     if data[:1] and data[0] & 1:
-        assert _record(source.connections, 1 + data[0]) == contents
+        assert _record(source.connections, 40 + data[0]) == contents
     written = Counter[bytes]()
     for content in contents:
         written.update(_check(content))

@@ -90,3 +90,20 @@ def test_an_audio_file_is_indexed_by_its_audio():
     assert recover(file).keyframes == 0
     fields = read_metadata(flv.scripts(file.getvalue())[0].payload)
     assert len(fields["keyframes"]["times"]) == 5
+
+
+@pytest.mark.parametrize("size", [0, 8, 2000, 0x7FFFFFFF])
+def test_a_header_that_points_nowhere_is_refused_and_the_file_does_not_grow(size):
+    file = io.BytesIO(WHOLE[:5] + size.to_bytes(4) + WHOLE[9:])
+    before = file.getvalue()
+    with pytest.raises(FlvError):
+        recover(file)
+    assert file.getvalue() == before
+
+
+@pytest.mark.parametrize("length", [9, 12])
+def test_a_file_that_ends_in_its_header_holds_nothing(length):
+    file = io.BytesIO(WHOLE[:length])
+    recovered = recover(file)
+    assert (recovered.bytes, recovered.duration_ms, recovered.keyframes) == (13, 0, 0)
+    assert file.getvalue() == WHOLE[:9] + bytes(4)

@@ -14,6 +14,8 @@ from media.flv.recorder import Limits, SegmentCompleted
 from media.flv.recover import recover
 from media.flv.tag import AUDIO, VIDEO, Tag
 from media.repair import RepairKind, RepairOptions
+from media.repair.alignment import Alignment
+from media.repair.model import MOVES
 
 from libs.media.tests import flv_streams as flv
 
@@ -274,3 +276,48 @@ def test_a_clean_stream_is_only_shifted(shift):
     # Then its media is the same, from 0 on, and nothing was repaired
     assert flv.media(recording.contents[0]) == source
     assert recording.repairs == []
+
+
+@settings(max_examples=150)
+@given(connections(), st.sampled_from([None, Limits(max_duration_ms=700), Limits(max_bytes=6500)]))
+def test_what_moves_the_timeline_is_told_with_the_file_it_lies_in(source, limits):
+    recording = repaired(without_junk(source), limits=limits)
+    completed = recording.of(SegmentCompleted)
+    for event in completed:
+        for repair in event.repairs:
+            if repair.kind in MOVES:
+                assert repair.output_timestamp <= event.start_ms + event.duration_ms
+                # What lies before the file happened in media that was too little for a file of its own
+                assert repair.output_timestamp >= event.start_ms or _fragments(recording)
+    # And limits change nothing of what is told, but for media that became no file
+    told = [repair for repair in recording.repairs if repair.kind in MOVES]
+    if completed and not recording.recorder.repairs_without_file:
+        unlimited = repaired(without_junk(source))
+        assert told == [repair for repair in unlimited.repairs if repair.kind in MOVES]
+
+
+@settings(max_examples=150)
+@given(connections())
+def test_each_frame_is_found_by_its_source_time_where_that_is_unique(source):
+    # Given a source of one connection whose time stamps each occur once
+    tags = without_junk(source[:1])[0]
+    times = Counter(tag.timestamp & 0xFFFFFFFF for tag in tags if tag.is_media)
+    recording = repaired([tags])
+    if len(recording.contents) != 1 or any(repair.kind is RepairKind.TIMESTAMP_REBOUND for repair in recording.repairs):
+        return
+    (event,) = recording.of(SegmentCompleted)
+    alignment = Alignment.of(
+        event.repairs, start_ms=event.start_ms, source_ms=event.source_ms, duration_ms=event.duration_ms
+    )
+    written = {bytes(tag.payload): tag.timestamp for tag in flv.media(recording.contents[0])}
+    if RepairKind.INTERLEAVE in {repair.kind for repair in recording.repairs}:
+        return
+    moves = [repair for repair in event.repairs if repair.kind in MOVES]
+    if any(repair.amount < 0 for repair in moves):
+        return  # source times overlap: the later place counts, which is right for only one of them
+    for tag in tags:
+        if tag.is_media and times[tag.timestamp & 0xFFFFFFFF] == 1 and bytes(tag.payload) in written:
+            found = alignment.from_source(tag.timestamp & 0xFFFFFFFF)
+            assert found is not None
+            # Around a jump one channel may still be on the old clock.
+            assert abs(found - written[bytes(tag.payload)]) <= JUMP

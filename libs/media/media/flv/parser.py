@@ -26,7 +26,7 @@ from media.flv.tag import (
 
 SIGNATURE: Final = b"FLV"
 _HEADER_SIZE: Final = 9
-_MAX_HEADER_SIZE: Final = 1024
+MAX_HEADER_SIZE: Final = 1024
 _READ_AHEAD: Final = 13  # tag header and the two bytes that classify the tag
 _SMALLEST_TAG: Final = TAG_HEADER_SIZE + PREVIOUS_TAG_SIZE
 _read_words = struct.Struct(">II").unpack_from
@@ -206,7 +206,7 @@ class FlvParser:
         if buffer[position] == SIGNATURE[0]:
             size = _read_size(buffer, position + 5)[0]
             needed = size + PREVIOUS_TAG_SIZE
-            plausible = _HEADER_SIZE <= size <= _MAX_HEADER_SIZE
+            plausible = _HEADER_SIZE <= size <= MAX_HEADER_SIZE
         else:
             size = _read_size(buffer, position)[0] & 0xFFFFFF
             needed = size + _SMALLEST_TAG

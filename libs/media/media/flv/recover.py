@@ -9,6 +9,7 @@ from typing import BinaryIO, Final
 from media.flv.amf0 import AmfValue
 from media.flv.errors import FlvError
 from media.flv.metadata import KeyframeIndex, carried_fields, encode_metadata, read_metadata, reserved_room
+from media.flv.parser import MAX_HEADER_SIZE
 from media.flv.tag import (
     AUDIO,
     END_OF_SEQUENCE,
@@ -107,7 +108,8 @@ def copy_with_index(file: BinaryIO, target: BinaryIO) -> RecoveredFile:
     A torn last tag is left out. `target` is seekable, empty and open for writing. Raises FlvError when `file` is not FLV.
     """
     length, scan = _scan_file(file)
-    script = scan.script or _Script(_first_tag(file), _first_tag(file), b"", None)
+    first = _first_tag(file, length)
+    script = scan.script or _Script(first, first, b"", None)
     fields = carried_fields(script.fields or {})
     whole = scan.end + PREVIOUS_TAG_SIZE
     index = KeyframeIndex()
@@ -127,15 +129,18 @@ def copy_with_index(file: BinaryIO, target: BinaryIO) -> RecoveredFile:
 
 def _scan_file(file: BinaryIO) -> tuple[int, _Scan]:
     length = file.seek(0, 2)
-    return length, _scan(file, _first_tag(file), length)
+    return length, _scan(file, _first_tag(file, length), length)
 
 
-def _first_tag(file: BinaryIO) -> int:
+def _first_tag(file: BinaryIO, length: int) -> int:
     file.seek(0)
     header = file.read(FILE_HEADER_SIZE)
     if len(header) < FILE_HEADER_SIZE or header[:3] != b"FLV":
         raise FlvError("not an FLV file")
-    return int.from_bytes(header[5:9]) + PREVIOUS_TAG_SIZE
+    size = int.from_bytes(header[5:9])
+    if not FILE_HEADER_SIZE <= size <= MAX_HEADER_SIZE or size > length:
+        raise FlvError("the file header is broken")
+    return size + PREVIOUS_TAG_SIZE
 
 
 def _script_tag(payload: bytes) -> bytes:

@@ -33,23 +33,31 @@ def recover_ts(file: BinaryIO) -> Recovered:
 
 
 def _whole_packets(file: BinaryIO, size: int) -> int:
-    end = size - size % PACKET_BYTES
+    kept = _end_of_last_packet(file, size - size % PACKET_BYTES)
+    # Only where a tail was cut off: zeros in a file that ends in order are media.
+    if kept < size and _is_torn(file, kept):
+        return _end_of_last_packet(file, kept - PACKET_BYTES)
+    return kept
+
+
+def _end_of_last_packet(file: BinaryIO, end: int) -> int:
     while end > 0:
         start = max(0, end - WINDOW_PACKETS * PACKET_BYTES)
         file.seek(start)
         sync = file.read(end - start)[::PACKET_BYTES]
         last = sync.rfind(bytes([SYNC_BYTE]))
         if last >= 0:
-            kept = start + (last + 1) * PACKET_BYTES
-            return _without_torn_packet(file, kept) if kept < size else kept
+            return start + (last + 1) * PACKET_BYTES
         end = start
     return 0
 
 
-def _without_torn_packet(file: BinaryIO, end: int) -> int:
-    """Without a last packet that zeros complete, where a tail was cut off behind it: real packets are stuffed with ones."""
+def _is_torn(file: BinaryIO, end: int) -> bool:
+    """Whether zeros complete the last packet: real ones are stuffed with ones."""
+    if end == 0:
+        return False
     file.seek(end - len(_ZEROS))
-    return end - PACKET_BYTES if file.read(len(_ZEROS)) == _ZEROS else end
+    return file.read(len(_ZEROS)) == _ZEROS
 
 
 def _scan(file: BinaryIO, start: int, size: int, head: TsScan | None) -> TsScan:
