@@ -10,7 +10,7 @@ from statistics import median
 from typing import Literal
 
 Measure = Callable[[], Awaitable[float]]
-Unit = Literal["events/s", "s", "ms", "MB", "% of a core"]
+Unit = Literal["events/s", "s", "ms", "MB", "% of a core", "CPU s/GB", "CPU ms/stream-s", "recordings"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""A server for recorders to record from, in a process of its own: an FLV as fast as it is read, and live streams in real time.
+
+``python -m bench.livesource FILE.flv`` prints its port. ``/file.flv`` is the file; ``/live/NAME.flv`` the same media paced by its timestamps, each
+viewer from the beginning to the end; ``/stats`` says how far the slowest viewer of a paced stream was behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import uvloop
+
+from tests.studio.flv import Tag, TagReader
+
+TICK_MS = 100
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: video/x-flv\r\nCache-Control: no-cache\r\nConnection: close\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What a viewer gets first, and then per tick."""
+
+    head: bytes
+    ticks: tuple[bytes, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Media:
+        """Cut a file into ticks; blocking."""
+        reader = TagReader()
+        tags = reader.feed(path.read_bytes())
+        head = [tag for tag in tags if tag.kind == 18 or tag.is_sequence_header]
+        media = [tag for tag in tags if tag.kind != 18 and not tag.is_sequence_header]
+        by_tick = {
+            tick: b"".join(map(Tag.encode, some)) for tick, some in groupby(media, lambda tag: tag.timestamp // TICK_MS)
+        }
+        count = max(by_tick) + 1
+        ticks = tuple(by_tick.get(tick, b"") for tick in range(count))
+        return cls(reader.header + b"".join(tag.encode(0) for tag in head), ticks)
+
+
+class Viewer(asyncio.Protocol):
+    """One connection: a request, then media."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._request = b""
+        self.transport: asyncio.Transport | None = None
+        self.tick = -1
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.set_write_buffer_limits(high=1 << 30)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer when the request is whole."""
+        self._request += data
+        if b"\r\n\r\n" in self._request and self.tick < 0:
+            path = self._request.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
+            self._request = b""
+            self.tick = 0
+            self._server.answer(self, path)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget it."""
+        self._server.viewers.discard(self)
+
+
+class Server:
+    """All viewers of one file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._media = path, Media.read(path)
+        self.viewers: set[Viewer] = set()
+        self._behind = 0
+        self._late_ms = 0.0
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def answer(self, viewer: Viewer, path: str) -> None:
+        """Serve one path."""
+        assert viewer.transport is not None
+        if path == "/stats":
+            body = json.dumps({"viewers": len(self.viewers), "behind_bytes": self._behind, "late_ms": self._late_ms})
+            self._behind, self._late_ms = 0, 0.0
+            viewer.transport.write(
+                f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
+            )
+            viewer.transport.close()
+        elif path.startswith("/live/"):
+            viewer.transport.write(_HEAD + b"\r\n" + self._media.head)
+            self.viewers.add(viewer)
+        else:
+            task = asyncio.create_task(self._send_file(viewer.transport))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+
+    async def _send_file(self, transport: asyncio.Transport) -> None:
+        size = self._path.stat().st_size
+        transport.write(_HEAD + f"Content-Length: {size}\r\n\r\n".encode())
+        with self._path.open("rb") as file:
+            await asyncio.get_running_loop().sendfile(transport, file)
+        transport.close()
+
+    async def pace(self) -> None:
+        """Send every viewer its next tick, for ever."""
+        due = time.monotonic()
+        while True:
+            due += TICK_MS / 1000
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._late_ms = max(self._late_ms, 1000 * (time.monotonic() - due))
+            for viewer in tuple(self.viewers):
+                transport = viewer.transport
+                if transport is None or transport.is_closing() or viewer.tick >= len(self._media.ticks):
+                    continue
+                transport.write(self._media.ticks[viewer.tick])
+                self._behind = max(self._behind, transport.get_write_buffer_size())
+                viewer.tick += 1
+
+
+async def main(path: Path) -> None:
+    """Serve until the standard input ends: whoever started this is gone then."""
+    server = Server(path)
+    loop = asyncio.get_running_loop()
+    listening = await loop.create_server(lambda: Viewer(server), "127.0.0.1", 0, backlog=1024)
+    pacing = asyncio.create_task(server.pace())
+    print(listening.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the port is what the caller waits for
+    await loop.run_in_executor(None, sys.stdin.read)
+    pacing.cancel()
+    listening.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(Path(sys.argv[1])))
