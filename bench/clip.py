@@ -16,13 +16,18 @@ LAP_MS = 8_000
 async def encode(kbps: int) -> bytes:
     """Eight seconds of H.264 and AAC as FLV. The noise leaves the encoder nothing to pad: there is no filler in it."""
     picture = f"testsrc2=size=1280x720:rate=30,noise=alls={_noise(kbps)}:allf=t"
-    video = f"-c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -keyint_min 60 -b:v {kbps - 128}k -maxrate {kbps}k -bufsize {kbps}k"
+    command = (
+        f"-hide_banner -loglevel error -nostdin -f lavfi -i {picture} -f lavfi -i sine=frequency=440:sample_rate=48000"
+        f" -t {LAP_MS / 1000 + 0.5} -c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 -keyint_min 60"
+        f" -b:v {kbps - 128}k -maxrate {kbps}k -bufsize {kbps}k -c:a aac -b:a 128k -ac 2 -flags +global_header"
+        " -flvflags no_duration_filesize+no_sequence_end -f flv pipe:1"
+    )
     process = await asyncio.create_subprocess_exec(
-        imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-nostdin",
-        *("-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"), "-t", str(LAP_MS / 1000 + 0.5),
-        *video.split(), *"-c:a aac -b:a 128k -ac 2 -flags +global_header -flvflags no_duration_filesize+no_sequence_end -f flv pipe:1".split(),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        *command.split(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
     output, _ = await process.communicate()
     if process.returncode:
         raise RuntimeError(f"ffmpeg ended with {process.returncode}")

@@ -11,10 +11,10 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-
-import uvloop
+from typing import cast
 
 from tests.studio.flv import Tag, TagReader
 
@@ -50,14 +50,13 @@ class Viewer(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         self._server = server
         self._request = b""
-        self.transport: asyncio.Transport | None = None
+        self.transport: asyncio.WriteTransport | None = None
         self.tick = -1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_write_buffer_limits(high=1 << 30)
-        self.transport = transport
+        self.transport = cast(asyncio.WriteTransport, transport)
+        self.transport.set_write_buffer_limits(high=1 << 30)
 
     def data_received(self, data: bytes) -> None:
         """Answer when the request is whole."""
@@ -77,11 +76,16 @@ class Server:
     """All viewers of one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._media = path, Media.read(path)
+        self._path = path
         self.viewers: set[Viewer] = set()
         self._behind = 0
         self._late_ms = 0.0
         self._sending: set[asyncio.Task[None]] = set()
+
+    @cached_property
+    def _media(self) -> Media:
+        # Only where it is asked for: a file of a gigabyte is sent as it is.
+        return Media.read(self._path)
 
     def answer(self, viewer: Viewer, path: str) -> None:
         """Serve one path."""
@@ -101,7 +105,7 @@ class Server:
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
-    async def _send_file(self, transport: asyncio.Transport) -> None:
+    async def _send_file(self, transport: asyncio.WriteTransport) -> None:
         size = self._path.stat().st_size
         transport.write(_HEAD + f"Content-Length: {size}\r\n\r\n".encode())
         with self._path.open("rb") as file:
@@ -130,11 +134,12 @@ async def main(path: Path) -> None:
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(lambda: Viewer(server), "127.0.0.1", 0, backlog=1024)
     pacing = asyncio.create_task(server.pace())
-    print(listening.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the port is what the caller waits for
+    print(listening.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
     pacing.cancel()
     listening.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(Path(sys.argv[1])))
+    # Not uvloop, which cannot send a file.
+    asyncio.run(main(Path(sys.argv[1])))

@@ -86,7 +86,7 @@ async def _gigabyte(folder: Path, scale: Scale, advance: Callable[[], None]) -> 
         async def cpu_of(command: tuple[str, ...]) -> float:
             out = Path(tempfile.mkdtemp(dir=folder))
             spent = await processes.run(command, out)
-            written = sum(one.stat().st_size for one in out.rglob("*") if one.is_file())
+            written = _bytes_in(out)
             if not 0.97 * size < written < 1.03 * size:
                 raise RuntimeError(f"{command[0]} wrote {written} of {size} bytes")
             await asyncio.to_thread(shutil.rmtree, out)
@@ -110,6 +110,10 @@ async def _gigabyte(folder: Path, scale: Scale, advance: Callable[[], None]) -> 
     if missing:
         lines.append(Line(f"1 GB recorded, stream-gears left out: {missing}", ours))
     return [*lines, repair]
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
 
 
 async def _repair(folder: Path, file: Path, scale: Scale, advance: Callable[[], None]) -> Line:

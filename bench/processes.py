@@ -57,15 +57,19 @@ def environment() -> dict[str, str]:
 @asynccontextmanager
 async def started(command: Sequence[str], folder: Path) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A command that runs beside; killed in the end."""
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    )
+    process = await asyncio.to_thread(_start, command, folder)
     try:
         yield process
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.to_thread(process.communicate)
+
+
+def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
 
 
 def cpu_s(pid: int) -> float:

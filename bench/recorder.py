@@ -1,5 +1,6 @@
-"""Our engine alone, as a process to be measured: ``python -m bench.recorder FOLDER SECONDS URL [URL …]`` records each address into a folder of its own.
+"""Our engine alone, as a process to be measured.
 
+``python -m bench.recorder FOLDER SECONDS URL [URL …]`` records each address into a folder of its own.
 With 0 seconds it stops when the first connection has ended. The last line it prints is a summary as JSON.
 """
 
@@ -50,7 +51,7 @@ async def one(url: str, folder: Path, seconds: float) -> dict[str, Any]:
 async def main(folder: Path, seconds: float, urls: list[str]) -> None:
     """All of them at the same time."""
     results = await asyncio.gather(*(one(url, folder / str(n), seconds) for n, url in enumerate(urls)))
-    print(json.dumps(results), flush=True)  # noqa: T201 - read by whoever measures
+    print(json.dumps(results), flush=True)
 
 
 if __name__ == "__main__":
