@@ -21,6 +21,7 @@ from bench.benchmark import Benchmark, Scale
 from bench.figures import Goal, Line, Series, alternate
 
 GIGABYTE = 1_000_000_000
+SHORT = 16_000_000
 MB = 1_000_000
 MANY, MANY_KBPS = 50, 4_000
 CROWD, CROWD_KBPS = 500, 1_000
@@ -79,26 +80,23 @@ async def _gigabyte(folder: Path, scale: Scale, advance: Callable[[], None]) -> 
     file, size = folder / "big.flv", scale.of(GIGABYTE)
     await asyncio.to_thread(clip.repeat, await clip.encode(FEW_KBPS), file, size=size)
     size = file.stat().st_size
-    async with _stage(folder, file) as stage:
-        url = f"{stage.base}/file.flv"
+    short = folder / "short.flv"
+    await asyncio.to_thread(clip.repeat, await clip.encode(FEW_KBPS), short, size=SHORT)
+    async with _stage(folder, file) as stage, _stage(folder, short) as little:
         gears, missing = await _peer("recorders")
 
-        async def cpu_of(command: tuple[str, ...]) -> float:
-            out = Path(tempfile.mkdtemp(dir=folder))
-            spent = await processes.run(command, out)
-            written = _bytes_in(out)
-            if not 0.97 * size < written < 1.03 * size:
-                raise RuntimeError(f"{command[0]} wrote {written} of {size} bytes")
-            await asyncio.to_thread(shutil.rmtree, out)
-            return spent.cpu_s * GIGABYTE / size
+        async def cpu_of(command: Callable[[str], tuple[str, ...]]) -> float:
+            whole = await _recorded(folder, command(f"{stage.base}/file.flv"), file)
+            start = await _recorded(folder, command(f"{little.base}/file.flv"), short)
+            return (whole - start) * GIGABYTE / (size - short.stat().st_size)
 
         cases: dict[str, Callable[[], Awaitable[float]]] = {
-            "aircheck": lambda: cpu_of(processes.python("bench.recorder", "out", 0, url)),
-            "ffmpeg -c copy": lambda: cpu_of(_ffmpeg(url)),
-            "streamlink -o": lambda: cpu_of(_streamlink(url)),
+            "aircheck": lambda: cpu_of(lambda url: processes.python("bench.recorder", "out", 0, url)),
+            "ffmpeg -c copy": lambda: cpu_of(_ffmpeg),
+            "streamlink -o": lambda: cpu_of(_streamlink),
         }
         if gears:
-            cases["stream-gears"] = lambda: cpu_of((str(gears), "-c", PEER_SCRIPT, ".", url))
+            cases["stream-gears"] = lambda: cpu_of(lambda url: (str(gears), "-c", PEER_SCRIPT, ".", url))
         values = dict(zip(cases, await alternate(scale.rounds, list(cases.values()), advance), strict=True))
         repair = await _repair(folder, file, scale, advance)
     ours = Series("aircheck", "CPU s/GB", values.pop("aircheck"))
@@ -112,7 +110,20 @@ async def _gigabyte(folder: Path, scale: Scale, advance: Callable[[], None]) -> 
     return [*lines, repair]
 
 
+async def _recorded(folder: Path, command: tuple[str, ...], source: Path) -> float:
+    """Processor seconds of a recorder that must have written what the source has."""
+    out = Path(tempfile.mkdtemp(dir=folder))
+    spent = await processes.run(command, out)
+    written, size = await asyncio.to_thread(_bytes_in, out), await asyncio.to_thread(_bytes_in, source)
+    await asyncio.to_thread(shutil.rmtree, out)
+    if not 0.9 * size < written < 1.1 * size:
+        raise RuntimeError(f"{command[0]} wrote {written} of {size} bytes")
+    return spent.cpu_s
+
+
 def _bytes_in(folder: Path) -> int:
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(one.stat().st_size for one in folder.rglob("*") if one.is_file())
 
 

@@ -17,6 +17,7 @@ from chassis import logs
 from contracts.values import Effective
 
 from services.downloader.adapters.engine import GapOpened
+from services.downloader.settings import DownloaderSettings
 from services.downloader.standalone import record
 
 
@@ -39,6 +40,7 @@ async def one(url: str, folder: Path, seconds: float) -> dict[str, Any]:
         effective=Effective(segment_seconds=0, segment_bytes=0, file_template="{streamer} {index:03}"),
         allow_private=True,
         stop=stop,
+        hash_max_bytes=DownloaderSettings.model_fields["hash_max_bytes"].default,
     )
     return {
         "gaps": gaps,

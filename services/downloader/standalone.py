@@ -60,7 +60,7 @@ class Recorded:
     detail: str
 
 
-async def record(
+async def record(  # noqa: PLR0913 - one keyword per thing a caller may choose
     url: str,
     folder: Path,
     *,
@@ -70,13 +70,15 @@ async def record(
     effective: Effective | None = None,
     allow_private: bool = False,
     stop: asyncio.Event | None = None,
+    hash_max_bytes: int = 1 << 30,
 ) -> Recorded:
     """Record the address of a stream (see :func:`source_of`) until it ends, ``stop`` is set, or ``duration_s`` seconds of wall time have passed.
 
-    ``on_event`` gets what the engine tells, and the progress once a second. Raises ValueError for an address of another kind and
-    DiskFailed; what is finished before that stays.
+    ``on_event`` gets what the engine tells, and the progress once a second; files up to ``hash_max_bytes`` get a SHA-256. Raises
+    ValueError for an address of another kind and DiskFailed; what is finished before that stays.
     """
-    one = _Standalone(url, folder, name, effective or Effective(file_template="{streamer} {date} {time} {index:03}"))
+    effective = effective or Effective(file_template="{streamer} {date} {time} {index:03}")
+    one = _Standalone(url, folder, name, effective, hash_max_bytes)
     return await one.run(duration_s, on_event, stop or asyncio.Event(), allow_private=allow_private)
 
 
@@ -98,7 +100,7 @@ def source_of(url: str, engine: EngineName = EngineName.NATIVE) -> Source:
 
 
 class _Standalone:
-    def __init__(self, url: str, folder: Path, name: str, effective: Effective) -> None:
+    def __init__(self, url: str, folder: Path, name: str, effective: Effective, hash_max_bytes: int) -> None:
         self._source = source_of(url, effective.engine)
         self._facts = Facts(
             RecordingRequested(
@@ -113,7 +115,7 @@ class _Standalone:
                 first_index=0,
             )
         )
-        self._folder = Folder(LocalStorage(folder), folder.absolute() / PARTS, hash_max_bytes=1 << 30)
+        self._folder = Folder(LocalStorage(folder), folder.absolute() / PARTS, hash_max_bytes=hash_max_bytes)
         self._session = Session(self._folder, self._facts.request.recording_id, 1)
         self._queue: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._opened: dict[int, OpenSegment] = {}
