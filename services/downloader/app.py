@@ -21,6 +21,7 @@ from services.downloader.breaker import Breakers, Policy
 from services.downloader.facts import Facts
 from services.downloader.guard import Guard
 from services.downloader.handlers import KIND, handlers
+from services.downloader.handovers import Handovers
 from services.downloader.journal import Journal
 from services.downloader.limits import Slots
 from services.downloader.replica import Replica, name_of
@@ -29,6 +30,7 @@ from services.downloader.runner import Outside, Runner
 from services.downloader.salvage import Salvage, Sweeper
 from services.downloader.settings import DownloaderSettings
 from services.downloader.space import DISK, Level, Seen, Threshold, Thresholds, decide_disk
+from services.downloader.standby import Needs, Standbys
 
 
 def build(settings: DownloaderSettings | None = None) -> Service:
@@ -76,6 +78,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
 
     async def prepare() -> None:
         view = store.View(service.pool)
+        handovers = Handovers(service.pool, chosen.worker)
         requests = Requests(view.asked, every_s=chosen.poll_s)
         guard = Guard(folder.place(chosen.storage_marker).look, thresholds, tell_of_disk, every_s=chosen.disk_every_s)
         breakers = Breakers(Policy(chosen.breaker_failures, chosen.breaker_cool_down_s))
@@ -85,6 +88,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             salvage=salvage,
             requests=requests,
             view=view,
+            handovers=handovers,
             engines=engines,
             guard=guard,
             breakers=breakers,
@@ -92,12 +96,25 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             sources_of=sources_of,
             signal=service.bus.signal,
         )
-        runner = service.add_runner(
-            KIND, Runner(outside).run, concurrency=chosen.slots, extra_high=chosen.extra_high_slots
-        )
+        runs = Runner(outside)
+        runner = service.add_runner(KIND, runs.run, concurrency=chosen.slots, extra_high=chosen.extra_high_slots)
         given = Slots(chosen.slots, chosen.extra_high_slots)
         replica = Replica(chosen.worker, runner, given, view.slots, guard, breakers, service.bus.signal)
         guard.runner = runner
+        runs.standbys = Standbys(
+            Needs(
+                handovers=handovers,
+                leases=runner,
+                engines=engines,
+                journal_of=journal_of,
+                sources_of=sources_of,
+                accepting=lambda: service.health.ready,
+                spill=chosen.data_dir / "standby",
+                max_bytes=chosen.standby_max_mb * 1_000_000,
+                patience=runs.patience(),
+            )
+        )
+        service.add(runs.standbys)
         service.on_commit(requests.wake)
         service.on_commit(replica.wake)
         service.add(guard)

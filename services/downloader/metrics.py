@@ -13,6 +13,7 @@ QUEUED = Histogram(
     buckets=(0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
 )
 RUNNING = Gauge("aircheck_recordings_running", "Recordings in hand.")
+STANDBYS = Gauge("aircheck_recording_standbys", "Recordings of other replicas whose media is held here.")
 BYTES = Counter("aircheck_recorded_bytes_total", "Bytes of media written.")
 SEGMENTS = Counter("aircheck_segments_total", "Files by what became of them.", ["outcome"])
 GAPS = Counter("aircheck_recording_gaps_total", "Breaks of a source.")

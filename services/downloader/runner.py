@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -25,12 +26,15 @@ from services.downloader.facts import Facts
 from services.downloader.filing import Filing
 from services.downloader.following import Following
 from services.downloader.guard import Guard
+from services.downloader.handovers import Handovers
 from services.downloader.journal import Journal
+from services.downloader.leaving import RESERVED_S, Leaving
 from services.downloader.requests import Requests
 from services.downloader.salvage import Salvage
 from services.downloader.settings import DownloaderSettings
 from services.downloader.space import MEGABYTE
 from services.downloader.splitting import CLOCK, ClockCuts, Splits, bounds_of, clock_step_s
+from services.downloader.standby import Running, Standbys
 from services.downloader.store import View
 from services.downloader.waiting import Beginning
 
@@ -47,6 +51,7 @@ class Outside:
     salvage: Salvage
     requests: Requests
     view: View
+    handovers: Handovers
     engines: Engines
     guard: Guard
     breakers: Breakers
@@ -60,6 +65,7 @@ class Runner:
 
     def __init__(self, outside: Outside) -> None:
         self._outside, self._settings = outside, outside.settings
+        self.standbys: Standbys | None = None
 
     async def run(self, lease: Lease) -> Outcome:
         """Record until the recording ends, or until this replica has to leave it to another one."""
@@ -75,15 +81,36 @@ class Runner:
         before = await journal.load()
         if before.request is None or before.ended:
             return Done()
-        facts = Facts(before.request)
         wait_s = self._held_back_s(before)
         if wait_s > 0:
             return Again(wait_s)
+        standby = self.standbys.take(lease.id) if self.standbys else None
+        try:
+            if standby is None and before.epoch and await self._outside.handovers.successor(lease.id):
+                return Again(RESERVED_S)  # whoever stands by for it loses less
+            return await self._go_on(lease, journal, before, Facts(before.request), standby)
+        finally:
+            if standby is not None:
+                await standby.close()
+
+    async def _go_on(
+        self, lease: Lease, journal: Journal, before: Recording, facts: Facts, standby: Running | None
+    ) -> Outcome:
         await journal.append([facts.started(self._settings.worker, lease.epoch)])
-        await self._outside.salvage.take_over(journal, facts, lease.epoch)
-        stopped = journal.state.stop is not None
-        ended = Ended(None) if stopped else await self._record(lease, journal, facts, before)
-        return await self._conclude(lease, journal, facts, ended)
+        left = await self._outside.salvage.take_over(journal, facts, lease.epoch)
+        joint = await self._joint(lease, before) or left
+        ended, leaving = Ended(None), None
+        if journal.state.stop is None:
+            ended, leaving = await self._record(lease, journal, facts, _Origin(before, joint, standby))
+        return await self._conclude(lease, journal, facts, ended, leaving)
+
+    async def _joint(self, lease: Lease, before: Recording) -> Json | None:
+        """Where the owner before left off, if it had time to say so; who stood by for it need not any more."""
+        if before.epoch == 0:
+            return None
+        joint = await self._outside.handovers.joint(lease.id, before.epoch)
+        await self._outside.handovers.close(lease.id, lease.epoch)
+        return joint
 
     def _held_back_s(self, before: Recording) -> float:
         """Seconds for which this replica leaves a recording to others: without room here, or when its engine fails again and again."""
@@ -100,7 +127,9 @@ class Runner:
 
     # Recording
 
-    async def _record(self, lease: Lease, journal: Journal, facts: Facts, before: Recording) -> Ended:
+    async def _record(
+        self, lease: Lease, journal: Journal, facts: Facts, origin: _Origin
+    ) -> tuple[Ended, Leaving | None]:
         session = Session(self._outside.folder, lease.id, lease.epoch)
         filing = Filing(
             journal,
@@ -110,39 +139,70 @@ class Runner:
             epoch=lease.epoch,
             min_bytes=self._settings.min_segment_bytes,
         )
-        start = await self._start_point(journal, before)
-        beginning = self._beginning(lease, facts, before)
+        start = await self._start_point(journal, origin)
+        beginning = self._beginning(lease, facts, origin.before)
         bounds, splits = bounds_of(facts.request.effective), Splits(beginning.tells(filing.take))
-        take = Take(session.open, start, _gaps(filing, journal, before), splits.tell, bounds, session.keep_cursor)
+        take = Take(
+            session.open,
+            start,
+            _gaps(filing, journal, origin),
+            splits.tell,
+            bounds,
+            session.keep_cursor,
+            behind=origin.joint.get("tail"),
+            keep_tail=True,
+        )
+        leaving = None
         try:
-            request = facts.request
-            async with self._outside.engines.for_recording(request.effective, request.url) as kit:
-                capture = Capture(beginning, kit, take, self._patience())
+            async with self._capture(facts, beginning, take, origin.standby) as capture:
+                leaving = Leaving(self._outside.handovers, lease, capture, longest_s=self._settings.hand_over_s)
                 following = Following(capture, journal, facts, splits, bounds)
-                return await self._together(lease, capture, filing, facts, following, journal.state)
+                going = self._capturing(capture, take, origin.standby)
+                ended = await self._together(lease, going, capture, filing, facts, following, leaving, journal.state)
         except OSError as error:
             # A finished file could not be synced or named: it stays a part, which the end recovers if the disk allows it.
-            return Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
+            ended = Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
         finally:
             beginning.over()
             session.close()
+        return ended, leaving
+
+    @asynccontextmanager
+    async def _capture(
+        self, facts: Facts, beginning: Beginning, take: Take, standby: Running | None
+    ) -> AsyncIterator[Capture]:
+        """The capture that stood by for this recording, or a new one."""
+        if standby is not None:
+            yield standby.capture
+            return
+        request = facts.request
+        async with self._outside.engines.for_recording(request.effective, request.url) as kit:
+            yield Capture(beginning, kit, take, self.patience())
+
+    async def _capturing(self, capture: Capture, take: Take, standby: Running | None) -> Ended:
+        try:
+            if standby is None:
+                return await capture.run()
+            await capture.join(take)
+            return await standby.task
+        except DiskFailed as error:
+            return Ended(EndReason.FAILED, f"the disk refuses: {error}")
 
     async def _together(
         self,
         lease: Lease,
+        going: Coroutine[object, object, Ended],
         capture: Capture,
         filing: Filing,
         facts: Facts,
         following: Following,
+        leaving: Leaving,
         baseline: Recording,
     ) -> Ended:
         """Capture, file, follow and watch until the capture is over and filed, or one of them fails."""
 
         async def captured() -> Ended:
-            try:
-                ended = await capture.run()
-            except DiskFailed as error:
-                ended = Ended(EndReason.FAILED, f"the disk refuses: {error}")
+            ended = await going
             await filing.settled()
             return ended
 
@@ -153,6 +213,7 @@ class Runner:
             asyncio.create_task(filing.run(), name=f"filing-{lease.id}"),
             asyncio.create_task(following.run(), name=f"following-{lease.id}"),
             asyncio.create_task(clock.run(), name=f"clock-{lease.id}"),
+            asyncio.create_task(leaving.run(), name=f"leaving-{lease.id}"),
             asyncio.create_task(self._watch(lease, capture, facts, baseline), name=f"watch-{lease.id}"),
         ]
         try:
@@ -168,14 +229,12 @@ class Runner:
             await asyncio.gather(capturing, *helpers, return_exceptions=True)
 
     async def _watch(self, lease: Lease, capture: Capture, facts: Facts, before: Recording) -> None:
-        """Once a second: hand over when asked, tell the progress, remember the cursor, look at the disk. Never returns."""
+        """Once a second: tell the progress, remember the cursor, look at the disk. Never returns."""
         settings, last_bytes, saved = self._settings, 0, capture.cursor
         loop = asyncio.get_running_loop()
         told_at = loop.time()
         while True:
-            if await wait_for_event(lease.handing_over, settings.poll_s):
-                capture.stop(Ended(None))
-                await asyncio.sleep(settings.poll_s)
+            await asyncio.sleep(settings.poll_s)
             now, progress = loop.time(), capture.progress
             gained, elapsed = max(0, progress.bytes - last_bytes), max(now - told_at, 0.001)
             last_bytes, told_at = progress.bytes, now
@@ -207,19 +266,24 @@ class Runner:
         ask = fresh and lease.waited_s > self._settings.queue_freshness_s
         return Beginning(self._outside.sources_of(facts), self._outside.breakers, facts, ask=ask)
 
-    async def _start_point(self, journal: Journal, before: Recording) -> StartPoint:
-        state = journal.state
+    async def _start_point(self, journal: Journal, origin: _Origin) -> StartPoint:
+        state, epoch = journal.state, origin.before.epoch
         position_ms, position_at = domain.resume_point(state)
-        cursor = await asyncio.to_thread(self._outside.folder.cursor, journal.recording_id, before.epoch)
-        if cursor is None and before.epoch > 0:
+        cursor = origin.joint.get("cursor")
+        if cursor is None:
+            cursor = await asyncio.to_thread(self._outside.folder.cursor, journal.recording_id, epoch)
+        if cursor is None and epoch > 0:
             cursor = await self._outside.view.cursor(journal.recording_id)
         return StartPoint(state.next_index, position_ms, position_at, cursor or None)
 
-    async def _conclude(self, lease: Lease, journal: Journal, facts: Facts, ended: Ended) -> Outcome:
+    async def _conclude(
+        self, lease: Lease, journal: Journal, facts: Facts, ended: Ended, leaving: Leaving | None
+    ) -> Outcome:
         state = await journal.load()
         reason = ended.reason or state.stop
         if reason is None:
-            return Again()  # handed over: another replica goes on
+            # Another replica goes on.
+            return await leaving.settle() if leaving else Again()
         await self._outside.salvage.take_over(journal, facts, lease.epoch + 1)
         if not await self._wait_for_others(lease, journal):
             return Again()
@@ -227,6 +291,8 @@ class Runner:
         lost: list[Event] = [facts.discarded(one.index, f"lost with worker {one.worker}") for one in state.open]
         await journal.append(lost)
         await self._end(journal, state.stop or reason, ended.detail)
+        with suppress(*UNREACHABLE):
+            await self._outside.handovers.close(lease.id, lease.epoch)
         await asyncio.to_thread(self._outside.folder.close_recording, lease.id)
         return Done()
 
@@ -244,21 +310,31 @@ class Runner:
         await journal.append([domain.ending(journal.state, reason, detail)])
         log.info("recording.ended", reason=reason.value, detail=detail, segments=journal.state.segments)
 
-    def _patience(self) -> Patience:
+    def patience(self) -> Patience:
+        """How failures of sources are met."""
         settings = self._settings
         return Patience(
             settings.reconnect_base_s, settings.reconnect_cap_s, settings.give_up_s, settings.refresh_after_failures
         )
 
 
-def _gaps(filing: Filing, journal: Journal, before: Recording) -> Gaps:
-    """A recording that goes on begins inside a gap, from where its media ended with the owner before."""
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where an owner begins: the recording before it, what the last owner said or left of its media's end, what was held meanwhile."""
+
+    before: Recording
+    joint: Json
+    standby: Running | None
+
+
+def _gaps(filing: Filing, journal: Journal, origin: _Origin) -> Gaps:
+    """A recording that goes on begins inside a gap, from where its media ended with the owner before; not if that was planned and held."""
     state = journal.state
     if state.gap is not None:
         return Gaps(filing.take, open_at_ms=state.gap.at_ms)
     position_ms, position_at = domain.resume_point(state)
-    if position_at is None:
-        return Gaps(filing.take)
     gaps = Gaps(filing.take)
-    gaps.open(position_ms, f"the owner changed from {before.worker} to {state.worker}")
+    planned = origin.standby is not None and "cursor" in origin.joint
+    if position_at is not None and not planned:
+        gaps.open(position_ms, f"the owner changed from {origin.before.worker} to {state.worker}")
     return gaps

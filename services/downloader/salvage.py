@@ -12,7 +12,7 @@ import structlog
 from chassis.storage import UnsafePath
 from contracts.downloader import SegmentCompleted
 from contracts.message import Event
-from contracts.values import Artifact
+from contracts.values import Artifact, Json
 
 from services.downloader import domain, metrics
 from services.downloader.adapters import recovery
@@ -32,11 +32,16 @@ class Salvage:
     def __init__(self, folder: Folder, *, min_bytes: int) -> None:
         self._folder, self._min_bytes = folder, min_bytes
 
-    async def take_over(self, journal: Journal, facts: Facts, epoch: int) -> None:
-        """Settle what earlier owners left here, also files that the log has not heard of. For the owner, before it records."""
+    async def take_over(self, journal: Journal, facts: Facts, epoch: int) -> Json:
+        """Settle what earlier owners left here, also files that the log has not heard of. For the owner, before it records.
+
+        Gives the ``tail`` of the last media that was recovered, if it has one: what comes next is joined behind it.
+        """
+        tail: Json | None = None
         for part in await asyncio.to_thread(self._folder.parts, journal.recording_id):
             if part.epoch < epoch:
-                await self._attempt(part, self._settle(part, journal, facts, adopt=True))
+                tail = await self._attempt(part, self._settle(part, journal, facts, adopt=True)) or tail
+        return {"tail": tail} if tail else {}
 
     async def sweep(self, journal: Journal) -> None:
         """Settle what a recording that went on elsewhere, or is over, still has here. For anybody, at any time."""
@@ -53,34 +58,38 @@ class Salvage:
         if state.ended:
             await asyncio.to_thread(self._folder.close_recording, journal.recording_id)
 
-    async def _attempt(self, part: Part, settling: Coroutine[object, object, None]) -> None:
+    async def _attempt(self, part: Part, settling: Coroutine[object, object, Json | None]) -> Json | None:
         try:
-            await settling
+            return await settling
         except (InUse, FileNotFoundError) as error:
             log.info("salvage.left_alone", part=part.path.name, reason=repr(error))
         except OSError as error:
             log.warning("salvage.failed", part=part.path.name, error=repr(error))
+        return None
 
-    async def _settle(self, part: Part, journal: Journal, facts: Facts, *, adopt: bool) -> None:
+    async def _settle(self, part: Part, journal: Journal, facts: Facts, *, adopt: bool) -> Json | None:
         events: list[Event] = []
         opened = journal.state.opened(part.index)
         if not _is_wanted(journal.state, part):
             if not adopt or part.index < journal.state.next_index:
-                return
+                return None
             fact = facts.opened(_placed(part, journal.state), self._folder.storage.uri(str(_key(part, facts))))
             opened = open_segment(fact, part.epoch, "")
             events.append(fact)
         assert opened is not None
+        tail = None
         finished = await self._folder.finished(part)
         if finished is not None:
             await journal.append([*events, finished])
         else:
-            await self._recover(part, opened, journal, facts, events)
+            tail = await self._recover(part, opened, journal, facts, events)
         await asyncio.to_thread(self._folder.remove, part)
+        return tail
 
     async def _recover(
         self, part: Part, opened: OpenSegment, journal: Journal, facts: Facts, events: list[Event]
-    ) -> None:
+    ) -> Json | None:
+        """Make a part whole and file it; gives the tail of its media."""
         with recovery.claim(part) as file:
             try:
                 left = await asyncio.to_thread(recovery.recover, part, file)
@@ -88,12 +97,13 @@ class Salvage:
                 kept = await asyncio.to_thread(self._folder.set_aside, part)
                 log.error("salvage.damaged", part=part.path.name, kept_as=str(kept), error=str(error))
                 await journal.append([*events, facts.discarded(part.index, f"damaged: {error}")])
-                return
+                return None
             if left.bytes < max(facts.smallest(self._min_bytes), 1):
                 reason = f"{left.bytes} playable bytes were left of it"
                 await journal.append([*events, facts.discarded(part.index, reason)])
                 metrics.SEGMENTS.labels("discarded").inc()
-                return
+                return None
+            tail = await asyncio.to_thread(recovery.tail_of, part, file, opened.start_ms, left)
 
             def tell(artifact: Artifact) -> SegmentCompleted:
                 return facts.recovered(opened, left.duration_ms, artifact)
@@ -101,6 +111,7 @@ class Salvage:
             await journal.append([*events, await self._folder.finish(part, self._key_of(part, facts, opened), tell)])
             metrics.SEGMENTS.labels("recovered").inc()
             log.info("salvage.recovered", part=part.path.name, duration_ms=left.duration_ms, bytes=left.bytes)
+            return tail
 
     def _key_of(self, part: Part, facts: Facts, opened: OpenSegment) -> PurePosixPath:
         """The name the file was begun under, whatever the title is now; a new one where that lies in another storage."""

@@ -67,6 +67,10 @@ class DownloaderSettings(ServiceSettings):
     """How long that while is; then one recording tries."""
     lost_after_s: Annotated[float, Field(ge=0, le=3600)] = 60.0
     """How long the end of a recording waits for a file on another machine before that file counts as lost with it."""
+    hand_over_s: Annotated[float, Field(ge=0, le=3600)] = 10.0
+    """How long a recording goes on after SIGTERM so that another replica can hold its media first. Below ``stop_timeout_s``."""
+    standby_max_mb: Annotated[int, Field(ge=1)] = 512
+    """Media of one recording (MB) that a standby holds in unnamed files below ``data_dir``; the oldest goes first."""
     poll_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How often stop and cut requests made through other replicas are looked for, and how often progress is told."""
     salvage_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0

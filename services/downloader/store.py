@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from chassis.database import Connection, Pool
 from chassis.sql import beside
@@ -13,6 +14,7 @@ from contracts.downloader import (
     RecordingReconfigured,
     RecordingRequested,
     RecordingStarted,
+    SegmentCompleted,
     SlotsChanged,
     StopRequested,
 )
@@ -46,6 +48,9 @@ async def follow(connection: Connection, events: Sequence[Event]) -> None:
                 await connection.execute(QUERIES["changed"], event.recording_id)
             case SlotsChanged():
                 await connection.execute(QUERIES["slots_changed"], event.scope, event.slots, event.extra_high)
+            case SegmentCompleted():
+                ended_at = datetime.fromisoformat(event.started_at) + timedelta(milliseconds=event.duration_ms)
+                await connection.execute(QUERIES["secured"], event.recording_id, ended_at)
             case RecordingEnded():
                 await connection.execute(QUERIES["ended"], event.recording_id)
 

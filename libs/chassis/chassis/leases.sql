@@ -18,6 +18,14 @@ from open where leases.name = open.name
 returning leases.name, leases.epoch, leases.offers, leases.priority,
   extract(epoch from now() - greatest(leases.created_at, coalesce(leases.not_before, leases.created_at)))::float8 as waited_s
 
+-- name: claim_one
+with open as (
+  select name from leases where name = $1 and (owner is null or expires_at < now()) for update skip locked
+)
+update leases set owner = $2, epoch = nextval('lease_epochs'), expires_at = now() + make_interval(secs => $3)
+from open where leases.name = open.name
+returning leases.name, leases.epoch, leases.offers, leases.priority, 0::float8 as waited_s
+
 -- name: claim_named
 with open as (
   select name from leases where name = $1 and (owner is null or expires_at < now()) for update

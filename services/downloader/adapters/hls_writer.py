@@ -49,6 +49,7 @@ class HlsWriter:
         self._resumed = cursor_from_json(start.cursor) is not None
         self._first_ms = start.position_ms
         self._missing_ms = 0
+        self._joined = False
         self._starts: dict[int, int] = {}
         self._next_index = start.index
         self._end_at = start.position_at
@@ -114,7 +115,7 @@ class HlsWriter:
             return
         reached_at = start.position_at.timestamp() if start.position_at else 0.0
         self._resumed = held.join_behind(cursor, reached_at) and cursor is not None
-        self.cursor = start.cursor
+        self.cursor, self._joined = start.cursor, True
         for item in held.items():
             self._queue([item])
             await self.room()
@@ -225,7 +226,7 @@ class HlsWriter:
 
     def _note_missing(self, item: MissingMedia) -> None:
         self._missing_ms += item.duration_ms
-        if self.flowing:
+        if self.flowing or self._joined:
             self._gaps.open(self.position_ms, f"segments missing ({item.reason.value})")
 
     def _behind_s(self) -> float:

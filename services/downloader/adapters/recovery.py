@@ -6,11 +6,13 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from contracts.values import Json
 from media.flv.errors import FlvError
 from media.flv.recover import recover as recover_flv
+from media.flv.tail import read_tail
 from media.hls import recover_mp4, recover_ts
 
 from services.downloader.adapters.files import Part
@@ -26,10 +28,11 @@ class Damaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is left of a part; 0 bytes when nothing in it can be played."""
+    """What is left of a part; 0 bytes when nothing in it can be played. ``written_at``: its last bytes came then (Unix time)."""
 
     bytes: int
     duration_ms: int
+    written_at: float = 0.0
 
 
 @contextmanager
@@ -48,10 +51,11 @@ def claim(part: Part) -> Iterator[BinaryIO]:
 
 def recover(part: Part, file: BinaryIO) -> Recovered:
     """Truncate torn media, write the true duration and index into a claimed part. Idempotent; raises Damaged, OSError."""
-    if os.fstat(file.fileno()).st_size == 0:
+    status = os.fstat(file.fileno())
+    if status.st_size == 0:
         return Recovered(0, 0)
     try:
-        return _RECOVER[part.extension](part, file)
+        return replace(_RECOVER[part.extension](part, file), written_at=status.st_mtime)
     except FlvError as error:
         raise Damaged(str(error)) from error
 
@@ -79,3 +83,10 @@ def _packed_audio(part: Part, file: BinaryIO) -> Recovered:
 
 
 _RECOVER = {"flv": _flv, "ts": _ts, "mp4": _mp4, "aac": _packed_audio}
+
+
+def tail_of(part: Part, file: BinaryIO, start_ms: int, left: Recovered) -> Json | None:
+    """The end of a recovered part by content, for `Take.behind`; ``None`` where segment numbers tell it."""
+    if part.extension != "flv":
+        return None
+    return read_tail(file, start_ms=start_ms, ended_at=left.written_at).to_json()

@@ -1,0 +1,58 @@
+"""The end of a file that this recorder wrote, so that another one goes on behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import BinaryIO, Final
+
+from media.flv.metadata import read_metadata
+from media.flv.parser import FlvParser
+from media.flv.tag import SCRIPT, Item, Tag
+from media.flv.writer import FILE_HEADER_SIZE
+from media.repair.join import Tail
+
+_LAST_S: Final = 40.0
+_BLOCK: Final = 1 << 20
+_HEAD: Final = 1 << 20
+
+
+def read_tail(file: BinaryIO, *, start_ms: int, ended_at: float) -> Tail:
+    """The last forty seconds of a finished or recovered file as a `Tail`; ``start_ms`` is its place on the recording's timeline.
+
+    Its index says where to begin to read; a file without one is read whole.
+    """
+    file.seek(_place(file))
+    parser, tail = FlvParser(max_junk=1 << 30), Tail()
+    while block := file.read(_BLOCK):
+        _add(tail, parser.feed(block), start_ms)
+    _add(tail, parser.finish(), start_ms)
+    tail.ended_at = ended_at
+    return tail
+
+
+def _add(tail: Tail, items: list[Item], start_ms: int) -> None:
+    tags = [item for item in items if isinstance(item, Tag) and item.is_media]
+    for tag in tags:
+        tag.timestamp += start_ms
+    tail.add(tags, None)
+
+
+def _place(file: BinaryIO) -> int:
+    file.seek(0)
+    first = next((item for item in FlvParser().feed(file.read(_HEAD)) if isinstance(item, Tag)), None)
+    fields = read_metadata(first.payload) if first is not None and first.type == SCRIPT else None
+    index = fields.get("keyframes") if fields else None
+    if not isinstance(index, Mapping):
+        return FILE_HEADER_SIZE
+    times, places = index.get("times"), index.get("filepositions")
+    if not isinstance(times, list) or not isinstance(places, list) or not times:
+        return FILE_HEADER_SIZE
+    known = [
+        (time, place) for time, place in zip(times, places, strict=False) if _is_number(time) and _is_number(place)
+    ]
+    recent = [int(place) for time, place in known if time >= known[-1][0] - _LAST_S]
+    return min(recent, default=FILE_HEADER_SIZE)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 0

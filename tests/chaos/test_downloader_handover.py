@@ -1,0 +1,222 @@
+"""Planned restarts lose no frame: the next owner holds the media before the last one stops, and both files together are the stream."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import av
+import pytest
+from contracts.downloader import (
+    GapClosed,
+    GapOpened,
+    RecordingEnded,
+    RecordingStarted,
+    SegmentCompleted,
+    SegmentOpened,
+    StopRecording,
+)
+from contracts.values import EndReason
+from media.flv.parser import FlvParser
+from media.flv.recorder import FlvRecorder
+from media.flv.tag import AUDIO, VIDEO, Tag
+
+from tests.integration.downloader_rig import RECORDING, Outside, check_files, ended, flv, hls, outside, path_of, replica
+from tests.studio import Studio
+
+pytestmark = [pytest.mark.engines, pytest.mark.chaos]
+STOP = StopRecording(recording_id=RECORDING, reason=EndReason.STOPPED)
+Told = list[tuple[int, bytes]]
+"""Time on the timeline in ms and payload of each tag of one channel."""
+
+
+class Viewer:
+    """Somebody else who watches the same FLV stream: what it saw is what was sent."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+        self._recorder = FlvRecorder(lambda _: self._file)
+        self._file.close = lambda: None  # type: ignore[method-assign]
+
+    async def watch(self, url: str, began: asyncio.Event) -> None:
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            async for chunk in response.content.iter_any():
+                self._recorder.feed(chunk)
+                began.set()
+
+    def channel(self, kind: int) -> Told:
+        self._recorder.finish()
+        return channel(self._file.getvalue(), 0, kind)
+
+
+@asynccontextmanager
+async def viewer(url: str) -> AsyncIterator[Viewer]:
+    watching, began = Viewer(), asyncio.Event()
+    task = asyncio.create_task(watching.watch(url, began))
+    try:
+        await began.wait()
+        yield watching
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def channel(data: bytes, start_ms: int, kind: int) -> Told:
+    items = FlvParser().feed(data)
+    tags = [one for one in items if isinstance(one, Tag) and one.type == kind and one.is_media]
+    return [(start_ms + tag.timestamp, bytes(tag.payload)) for tag in tags]
+
+
+def check_flv(world: Outside, seen: Viewer) -> int:
+    """Every tag that was sent while it was recorded is in the files once, at its time; gives how many."""
+    files = world.of(SegmentCompleted)
+    total = 0
+    shifts = set()
+    for kind in (VIDEO, AUDIO):
+        recorded = [tag for one in files for tag in channel(path_of(one.artifact).read_bytes(), one.start_ms, kind)]
+        sent = seen.channel(kind)
+        first = [payload for _, payload in sent].index(recorded[0][1])
+        expected = sent[first : first + len(recorded)]
+        assert [payload for _, payload in recorded] == [payload for _, payload in expected]
+        shifts |= {at - sent_at for (at, _), (sent_at, _) in zip(recorded, expected, strict=True)}
+        total += len(recorded)
+    assert len(shifts) == 1, "sound and picture keep their times over the joint"
+    return total
+
+
+def frame_times(path: Path) -> list[int]:
+    """Presentation times of every frame in a file, in order."""
+    with av.open(str(path)) as container:
+        return sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
+
+
+def check_ts(world: Outside, step: int) -> int:
+    times = [at for one in world.of(SegmentCompleted) for at in frame_times(path_of(one.artifact))]
+    assert {b - a for a, b in pairwise(times)} == {step}
+    return len(times)
+
+
+@pytest.mark.parametrize("kind", ["flv", "ts"])
+async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str, tmp_path: Path, kind: str) -> None:
+    # given two replicas that share nothing but database and bus, and a recording
+    async with Studio() as studio, outside(nats_url) as world:
+        await studio.put_on_air("1")
+        world.sources = lambda: (flv(studio) if kind == "flv" else hls(studio, kind),)
+        async with (
+            viewer(studio.flv_url("1")) as seen,
+            replica(nats_url, postgres_dsn, tmp_path / "one", "one") as one,
+            replica(nats_url, postgres_dsn, tmp_path / "two", "two") as two,
+        ):
+            replicas = {"one": one, "two": two}
+            await world.start()
+            await world.wait(SegmentOpened)
+            await world.wait_for_media(3000)
+            # when its owner is restarted
+            owner = replicas[world.of(RecordingStarted)[0].worker]
+            owner.send_signal(signal.SIGTERM)
+            # then it hands over and ends in time
+            async with asyncio.timeout(20):
+                assert await owner.wait() == 0
+            await world.wait(RecordingStarted, 2)
+            await world.wait(SegmentOpened, 2)
+            await world.wait_for_media(2000)
+            await world.command(STOP)
+            await world.wait(RecordingEnded)
+            # and both files together are the stream
+            assert (check_flv(world, seen) if kind == "flv" else check_ts(world, 6000)) > 50
+    first, second = world.of(SegmentCompleted)
+    assert first.start_ms + first.duration_ms == pytest.approx(second.start_ms, abs=100)
+    assert world.of(GapOpened) == []
+    assert not first.recovered
+    assert ended(world).segments == 2
+
+
+async def standing(dsn: str, what: str = "successor is not null") -> str:
+    """The replica that stands by for the recording, once it does; nobody else is told."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                found = await connection.fetchval(f"select successor from handovers where {what}")
+                if found is not None:
+                    return str(found)
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
+
+
+async def test_a_successor_that_dies_is_replaced_before_the_owner_stops(
+    nats_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with Studio() as studio, outside(nats_url) as world, AsyncExitStack() as stack:
+        await studio.put_on_air("1")
+        world.sources = lambda: (flv(studio),)
+        seen = await stack.enter_async_context(viewer(studio.flv_url("1")))
+        replicas = {
+            name: await stack.enter_async_context(replica(nats_url, postgres_dsn, tmp_path / name, name))
+            for name in ("one", "two", "three")
+        }
+        await world.start()
+        await world.wait(SegmentOpened)
+        await world.wait_for_media(3000)
+        owner = world.of(RecordingStarted)[0].worker
+        # given an owner that leaves, and a successor that cannot connect
+        await studio.fault("1", "status", target="flv", n=1000)
+        replicas[owner].send_signal(signal.SIGTERM)
+        first = await standing(postgres_dsn)
+        # when the successor is killed
+        replicas[first].kill()
+        await studio.clear_faults("1")
+        assert await replicas[owner].wait() == 0
+        # then the third one goes on, and nothing is missing
+        (_, again) = await world.wait(RecordingStarted, 2)
+        await world.wait(SegmentOpened, 2)
+        await world.wait_for_media(2000)
+        await world.command(STOP)
+        await world.wait(RecordingEnded)
+        assert again.worker not in (owner, first)
+        assert check_flv(world, seen) > 50
+    assert world.of(GapOpened) == []
+
+
+async def test_an_owner_that_dies_while_it_hands_over_is_succeeded_as_after_any_crash(
+    nats_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with Studio() as studio, outside(nats_url) as world, AsyncExitStack() as stack:
+        await studio.put_on_air("1")
+        world.sources = lambda: (flv(studio),)
+        replicas = {
+            name: await stack.enter_async_context(replica(nats_url, postgres_dsn, tmp_path, name))
+            for name in ("one", "two")
+        }
+        await world.start()
+        await world.wait(SegmentOpened)
+        await world.wait_for_media(3000)
+        owner = world.of(RecordingStarted)[0].worker
+        await studio.fault("1", "status", target="flv", n=1000)
+        replicas[owner].send_signal(signal.SIGTERM)
+        first = await standing(postgres_dsn)
+        # when the owner is killed before the successor holds anything
+        replicas[owner].kill()
+        await studio.clear_faults("1")
+        (_, again) = await world.wait(RecordingStarted, 2, 15)
+        # then the one that stood by goes on with the same recording, and what is missing is told
+        assert again.worker == first
+        await world.wait(GapClosed)
+        await world.wait_for_media(1000)
+        await world.command(STOP)
+        await world.wait(RecordingEnded)
+    segments = world.of(SegmentCompleted)
+    (gap,) = world.of(GapClosed)
+    assert [one.index for one in segments] == [0, 1]
+    assert segments[0].recovered
+    assert gap.at_ms - gap.lost_ms == segments[0].start_ms + segments[0].duration_ms
+    check_files(world)
