@@ -14,6 +14,7 @@ from .changes import Changes
 from .chat import ChatServer
 from .chzzk import ChzzkPlatform
 from .control import ControlEndpoints
+from .douyin import DouyinPlatform
 from .douyu import DouyuPlatform
 from .huya import HuyaPlatform
 from .kick import KickChat
@@ -50,6 +51,7 @@ class Studio(StudioUrls):
         self._chat = ChatServer(chat_auth_timeout, chat_heartbeat_timeout)
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
+        self.douyin = DouyinPlatform(self._changes)
         self.huya = HuyaPlatform(self._changes)
         self.bigo = BigoPlatform(self._changes)
         self.twitch = TwitchChat()
@@ -60,7 +62,7 @@ class Studio(StudioUrls):
         self.kick = KickChat()
         self.twitcasting = TwitcastingChat()
         self._platforms = (
-            *(self.douyu, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
+            *(self.douyu, self.douyin, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
             *(self.twitch, self.youtube, self.kick, self.twitcasting),
         )
         self._runner: web.AppRunner | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 from services.danmu.adapters import bigo_driver as bigo_driver
 from services.danmu.adapters import bilibili_driver as bilibili_driver
 from services.danmu.adapters import chzzk_driver as chzzk_driver
+from services.danmu.adapters import douyin_driver as douyin_driver
 from services.danmu.adapters import douyu_driver as douyu_driver
 from services.danmu.adapters import huya_driver as huya_driver
 from services.danmu.adapters import kick_driver as kick_driver

@@ -13,35 +13,26 @@ What the methods mean: `tiktok_messages`.
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from typing import Final
 
-from services.danmu.adapters import protobuf
+from services.danmu.adapters import protobuf, webcast
 from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
 from services.danmu.adapters.tiktok_messages import GIFT_METHOD, HANDLERS, VIEWERS_METHOD, Gift, gift_of
 
 MAX_FRAME_BYTES: Final = 8 << 20
-MAX_UNPACKED: Final = 16 << 20
-"""What one frame may hold, unpacked: a thousand times a busy room's largest."""
 MAX_COMBOS: Final = 4096
 COMBO_SILENCE_MS: Final = 15_000
 """A combination whose end was not heard is over when it did not grow for this long; the page ends it after a few seconds."""
 COMBO_MEMORY_MS: Final = 120_000
 
-_GZIP: Final = b"\x1f\x8b"
-_GZIP_WINDOW: Final = 31
 _MAX_ID: Final = (1 << 64) - 1
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-class _TooLarge(Exception):
-    """The frame holds more than its allowance."""
 
 
 class _Combo:
@@ -115,12 +106,19 @@ class TiktokCodec:
 
     def hello(self) -> bytes:
         """Enter the room: without it the server says nothing."""
-        body = b"".join((_number(1, self._room_id), _number(4, 12), _bytes(5, b"audience"), _bytes(9, b"0")))
-        return _push("im_enter_room", body)
+        body = b"".join(
+            (
+                webcast.number(1, self._room_id),
+                webcast.number(4, 12),
+                webcast.field(5, b"audience"),
+                webcast.field(9, b"0"),
+            )
+        )
+        return webcast.push("im_enter_room", body)
 
     def heartbeat(self) -> bytes:
         """Due every 10 s."""
-        return _push("hb", _number(1, self._room_id))
+        return webcast.push("hb", webcast.number(1, self._room_id))
 
     def feed(self, frame: bytes) -> Decoded:
         """Everything in one frame, and the combinations of gifts that have ended meanwhile. Never raises."""
@@ -132,7 +130,7 @@ class TiktokCodec:
             self._push_frame(protobuf.parse(frame), decoded, now)
         except InvalidMessage:
             self.counters.malformed += 1
-        except _TooLarge:
+        except webcast.TooLarge:
             self.counters.oversized += 1
         decoded.messages += self._combos.silent(now)
         return decoded
@@ -148,10 +146,10 @@ class TiktokCodec:
             self.counters.ignore(f"frame {kind}"[:64])
 
     def _response(self, push: Fields, decoded: Decoded, now: int) -> None:
-        response = protobuf.parse(_unpacked(_last_bytes(push, 8)))
+        response = protobuf.parse(webcast.unpacked(webcast.raw(push, 8)))
         if protobuf.integer(response, 9):
             log_id = protobuf.integer(push, 2) & _MAX_ID
-            decoded.replies.append(_push("ack", _last_bytes(response, 5), log_id))
+            decoded.replies.append(webcast.push("ack", webcast.raw(response, 5), log_id))
         for entry in response.get(1, []):
             try:
                 self._entry(protobuf.parse(entry) if isinstance(entry, bytes) else {}, decoded, now)
@@ -159,7 +157,7 @@ class TiktokCodec:
                 self.counters.malformed += 1
 
     def _entry(self, entry: Fields, decoded: Decoded, now: int) -> None:
-        method, body = protobuf.text(entry, 1), protobuf.parse(_last_bytes(entry, 2))
+        method, body = protobuf.text(entry, 1), protobuf.parse(webcast.raw(entry, 2))
         handler = HANDLERS.get(method)
         if protobuf.integer(entry, 6):
             self.counters.ignore("history")  # what was said before this connection
@@ -171,43 +169,3 @@ class TiktokCodec:
             self.counters.ignore(method[:64])
         else:
             decoded.messages += handler(body, now)
-
-
-def _last_bytes(fields: Fields, number: int) -> bytes:
-    value = fields.get(number, [b""])[-1]
-    return value if isinstance(value, bytes) else b""
-
-
-def _unpacked(payload: bytes) -> bytes:
-    """Raises InvalidMessage, _TooLarge."""
-    if not payload.startswith(_GZIP):
-        return payload
-    try:
-        plain = zlib.decompressobj(_GZIP_WINDOW).decompress(payload, MAX_UNPACKED + 1)
-    except zlib.error as error:
-        raise InvalidMessage("broken gzip") from error
-    if len(plain) > MAX_UNPACKED:
-        raise _TooLarge
-    return plain
-
-
-def _push(kind: str, payload: bytes, log_id: int = 0) -> bytes:
-    log = _number(2, log_id) if log_id else b""
-    return b"".join((log, _bytes(6, b"pb"), _bytes(7, kind.encode()), _bytes(8, payload)))
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ USER_AGENT: Final = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
 )
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+_COOKIE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,1024}")
+"""A value as RFC 6265 allows it."""
 
 
 async def fetch(
@@ -66,3 +69,21 @@ async def fetch_json(session: aiohttp.ClientSession, url: URL, **request: Any) -
     if not isinstance(answer, dict):
         raise AccessFailed(f"{url.host}{url.path}: no JSON object")
     return answer
+
+
+async def cookie_of(
+    session: aiohttp.ClientSession, url: URL, name: str, headers: Mapping[str, str] | None = None
+) -> str:
+    """The value of the cookie that a site gives its visitors. Raises AccessFailed."""
+    try:
+        async with session.get(
+            url, headers={"User-Agent": USER_AGENT, **(headers or {})}, timeout=_TIMEOUT, allow_redirects=False
+        ) as response:
+            given = response.headers.getall("Set-Cookie", [])
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise AccessFailed(f"no visitor's cookie: {describe(error)}") from error
+    for header in given:
+        value = header.partition(";")[0].removeprefix(f"{name}=")
+        if header.startswith(f"{name}=") and _COOKIE.fullmatch(value):
+            return value
+    raise AccessFailed(f"the web site gave no {name} cookie")

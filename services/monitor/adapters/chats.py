@@ -158,3 +158,10 @@ def _bigo(page: URL) -> Chat | None:
     """``bigo.tv/[<language>/]<name>``."""
     site = part(page, 1) or part(page, 0)
     return Chat(kind="bigo", descriptor={"room_id": site}) if site else None
+
+
+@chat_at("live.douyin.com")
+def _douyin(page: URL) -> Chat | None:
+    """``live.douyin.com/<name>``."""
+    name = part(page, 0)
+    return Chat(kind="douyin", descriptor={"room_id": name}) if name else None

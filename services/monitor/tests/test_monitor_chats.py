@@ -23,6 +23,7 @@ def test_an_unknown_page_has_no_chat(url: str) -> None:
         ("https://www.huya.com/lpl", "huya", "lpl"),
         ("https://www.bigo.tv/ar/somebody", "bigo", "somebody"),
         ("https://www.bigo.tv/6400", "bigo", "6400"),
+        ("https://live.douyin.com/745964462470?x=1", "douyin", "745964462470"),
         ("https://m.huya.com/998?shareid=1", "huya", "998"),
     ],
 )
