@@ -11,6 +11,7 @@ from chassis.service import Service
 from chassis.settings import load
 from chassis.storage import Storage, StorageOptions
 from contracts import subjects
+from contracts.danmu import ChatPulse
 
 from services.danmu import store
 from services.danmu.adapters.archive import Archive
@@ -18,6 +19,7 @@ from services.danmu.adapters.rooms import Rooms
 from services.danmu.follower import Follower
 from services.danmu.handlers import KIND, handlers, now_ms
 from services.danmu.ledger import Ledger
+from services.danmu.live import Audience
 from services.danmu.runner import ChatRunner
 from services.danmu.settings import DanmuSettings
 
@@ -38,6 +40,10 @@ def build(settings: DanmuSettings | None = None) -> Service:
         if service.bus.client.is_connected:
             await service.bus.client.publish(subjects.chat_of(session_id), line)
 
+    async def pulse(statistics: ChatPulse) -> None:
+        if service.bus.client.is_connected:
+            await service.bus.signal(statistics)
+
     async def remove_old_journals() -> None:
         """Sessions that ended on another machine after this one had crashed."""
         here = await archive.journals()
@@ -47,7 +53,7 @@ def build(settings: DanmuSettings | None = None) -> Service:
             await archive.remove_journal(session_id)
 
     follower = Follower(revisions, chosen.poll_s)
-    runner = ChatRunner(chosen, Ledger(service), rooms.open, archive, follower, publish, now_ms)
+    runner = ChatRunner(chosen, Ledger(service), rooms.open, archive, follower, Audience(publish, pulse), now_ms)
 
     async def prepare() -> None:
         await remove_old_journals()

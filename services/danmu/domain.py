@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from contracts.aggregate import Aggregate
-from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.danmu import (
+    ChatDisconnected,
+    ChatEnded,
+    ChatFileCompleted,
+    ChatReconnected,
+    ChatStarted,
+    ChatSummarised,
+    Statistics,
+)
 from contracts.message import Event
 from contracts.values import EndReason
 
@@ -63,14 +71,18 @@ def decide_file(state: Chat, finished: ChatFileCompleted) -> list[Event]:
     return [] if state.ended or (finished.recording_id, finished.index) in state.files else [finished]
 
 
-def decide_end(state: Chat, *, session_id: str, streamer_id: str, reason: EndReason) -> list[Event]:
-    """Nothing more will be written, once."""
+def decide_end(
+    state: Chat, *, session_id: str, streamer_id: str, reason: EndReason, statistics: Statistics | None = None
+) -> list[Event]:
+    """Nothing more will be written, once; what the chat was like comes before, where anything was said."""
     if state.ended:
         return []
     end = ChatEnded(
         session_id=session_id, streamer_id=streamer_id, reason=reason, files=len(state.files), lines=state.lines
     )
-    return [end]
+    if statistics is None or not statistics.messages:
+        return [end]
+    return [ChatSummarised(session_id=session_id, streamer_id=streamer_id, statistics=statistics), end]
 
 
 @dataclass(frozen=True, slots=True)

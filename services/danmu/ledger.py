@@ -29,6 +29,11 @@ class Ledger:
         async with self._service.pool.acquire() as connection:
             return await store.load(connection, session_id)
 
+    async def statistics(self, session_id: str) -> bytes | None:
+        """See :func:`services.danmu.store.statistics`."""
+        async with self._service.pool.acquire() as connection:
+            return await store.statistics(connection, session_id)
+
     async def append(self, lease: Lease, metadata: Metadata, decide: Decide, also: Also | None = None) -> None:
         """Append what ``decide`` says and do what belongs to it in one transaction. Raises LeaseLost."""
         work = self._service.work(metadata)

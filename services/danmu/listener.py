@@ -15,6 +15,7 @@ from services.danmu.adapters.journal import Journal
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.live import LiveFeed
 from services.danmu.metrics import CONNECTED, LINES, LONG_OUTAGES, LOST, OUTAGES
+from services.danmu.tally import Tally
 
 FLUSH_S: Final = 0.4
 """A killed process loses at most half a second: this, and the time a flush takes."""
@@ -51,8 +52,10 @@ class _Outage:
 class Listener:
     """One connection for the whole life of a session. ``changes`` are those that nobody has told yet, bounded."""
 
-    def __init__(self, kind: str, source: ChatSource, journal: Journal, live: LiveFeed, wake: asyncio.Event) -> None:
-        self.journal = journal
+    def __init__(
+        self, kind: str, source: ChatSource, journal: Journal, live: LiveFeed, tally: Tally, wake: asyncio.Event
+    ) -> None:
+        self.journal, self._tally = journal, tally
         self.changes: deque[ConnectionChange] = deque(maxlen=MAX_CHANGES)
         self._kind, self._source, self._live, self._wake = kind, source, live, wake
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,6 +122,7 @@ class Listener:
 
     def _keep(self, message: ChatMessage) -> None:
         LINES.labels(self._kind).inc()
+        self._tally.add(message)
         try:
             self.journal.append(message)
         except OSError as error:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from contracts.danmu import ChatPulse
 from media.chat.message import ChatMessage, encode_line
 
 from services.danmu.metrics import LIVE
 
 log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Where what happens now goes: a line of a session, and what its chat is like so far."""
+
+    line: Callable[[str, bytes], Awaitable[None]]
+    pulse: Callable[[ChatPulse], Awaitable[None]]
+
 
 Publish = Callable[[bytes], Awaitable[None]]
 BURST_S: Final = 4.0

@@ -69,3 +69,9 @@ delete from segments where session_id = $1
 
 -- name: ended_chats
 select session_id from chats where session_id = any($1::text[]) and ended
+
+-- name: load_statistics
+select statistics from chats where session_id = $1
+
+-- name: save_statistics
+update chats set statistics = $2 where session_id = $1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -13,7 +13,7 @@ from chassis.database import UNREACHABLE
 from chassis.errors import LeaseLost
 from chassis.leases import Again, Done, Lease, Outcome
 from chassis.waiting import wait_for_event
-from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatPulse, ChatReconnected, ChatStarted, Statistics
 from contracts.envelope import Metadata
 from contracts.values import Chat, EndReason
 from media.chat.head import ChatHead
@@ -21,30 +21,32 @@ from media.chat.timing import Timing
 
 from services.danmu import domain, store
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind
-from services.danmu.adapters.archive import Archive, ChatPart
+from services.danmu.adapters.archive import Archive, ChatPart, statistics_from
 from services.danmu.adapters.journal import Journal, received_between
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.domain import Cut, OwnCuts, Turn
 from services.danmu.follower import Follower
 from services.danmu.ledger import Also, Decide
 from services.danmu.listener import Listener
-from services.danmu.live import LiveFeed
+from services.danmu.live import Audience, LiveFeed
 from services.danmu.metrics import FILES, LOST
 from services.danmu.settings import DanmuSettings
 from services.danmu.store import Plan, View
+from services.danmu.tally import Tally
 
 TICK_S: Final = 1.0
 RETRY_CAP_S: Final = 30.0
 log = structlog.get_logger(__name__)
 
 OpenRoom = Callable[[Chat], AbstractAsyncContextManager[ChatSource]]
-PublishLine = Callable[[str, bytes], Awaitable[None]]
 
 
 class Book(Protocol):
     """What the runner reads and writes; :class:`services.danmu.ledger.Ledger` does it in the database."""
 
     async def view(self, session_id: str) -> View | None: ...
+
+    async def statistics(self, session_id: str) -> bytes | None: ...
 
     async def append(self, lease: Lease, metadata: Metadata, decide: Decide, also: Also | None = None) -> None: ...
 
@@ -59,11 +61,11 @@ class ChatRunner:
         open_room: OpenRoom,
         archive: Archive,
         follower: Follower,
-        publish: PublishLine,
+        audience: Audience,
         now_ms: Callable[[], int],
     ) -> None:
         self.settings, self.book, self.open_room, self.archive = settings, book, open_room, archive
-        self.follower, self.publish, self.now_ms = follower, publish, now_ms
+        self.follower, self.audience, self.now_ms = follower, audience, now_ms
 
     async def run(self, lease: Lease) -> Outcome:
         """Hold one session's chat until it has ended, or until the lease is lost or handed over."""
@@ -95,13 +97,19 @@ class ChatRunner:
             await self.end(lease, plan, EndReason.FAILED, plan.metadata)
             return Done()
 
-    async def end(self, lease: Lease, plan: Plan, reason: EndReason, metadata: Metadata) -> None:
+    async def end(
+        self, lease: Lease, plan: Plan, reason: EndReason, metadata: Metadata, statistics: Statistics | None = None
+    ) -> None:
         """Say that nothing more will be written, and forget what is not needed any more."""
         await self.book.append(
             lease,
             metadata,
             lambda chat: domain.decide_end(
-                chat, session_id=plan.session_id, streamer_id=plan.streamer_id, reason=reason
+                chat,
+                session_id=plan.session_id,
+                streamer_id=plan.streamer_id,
+                reason=reason,
+                statistics=statistics,
             ),
             lambda connection: store.end(connection, plan.session_id),
         )
@@ -116,8 +124,10 @@ class _Held:
         self._settings, self._book, self._archive = runner.settings, runner.book, runner.archive
         self._wake = runner.follower.follow(lease.id)
         self._journal = Journal(runner.archive.folder(lease.id), lease.epoch)
-        live = LiveFeed(lambda line: runner.publish(lease.id, line), runner.settings.live_lines_per_s)
-        self._listener = Listener(view.plan.chat.kind, source, self._journal, live, self._wake)
+        live = LiveFeed(lambda line: runner.audience.line(lease.id, line), runner.settings.live_lines_per_s)
+        self._tally = Tally(self._pulse, runner.settings.statistics_s)
+        self._listener = Listener(view.plan.chat.kind, source, self._journal, live, self._tally, self._wake)
+        self._statistics: bytes | None = None
         self._lost_at: int | None = None
         self._inherited = False
         self._failures = 0
@@ -134,6 +144,7 @@ class _Held:
             raise
         finally:
             handing_over.cancel()
+            await self._tally.stop()
             await self._listener.stop(abandon=lost or self._lease.lost.is_set())
 
     async def _follow(self) -> Outcome:
@@ -207,8 +218,11 @@ class _Held:
         """After the connection stands: reading what the last owner left must not cost a line of what is said now."""
         if not self._inherited:
             left = await self._archive.take_over(self._lease.id, epoch=self._lease.epoch)
+            self._statistics = await self._book.statistics(self._lease.id)
             self._journal.adopt(left)
             self._inherited = True
+            said = received_between(left, self._last_cut_ms(), 1 << 62)
+            self._tally.begin(statistics_from(self._statistics), said)
             if left:
                 log.info("chat.taken_over", lines=sum(chunk.lines for chunk in left))
 
@@ -261,7 +275,9 @@ class _Held:
         part = ChatPart(
             segment.index, Timing(segment.started_ms, segment.breaks), cut.lower_ms, cut.upper_ms, _head(plan)
         )
-        stored = await self._archive.store(plan.session_id, part, chunks, epoch=self._lease.epoch)
+        stored = await self._archive.store(
+            plan.session_id, part, chunks, epoch=self._lease.epoch, statistics=self._statistics
+        )
         finished = ChatFileCompleted(
             session_id=plan.session_id,
             streamer_id=plan.streamer_id,
@@ -276,22 +292,33 @@ class _Held:
             self._lease,
             self._view.causes.get((segment.recording_id, segment.index), plan.metadata),
             lambda chat: domain.decide_file(chat, finished),
-            lambda connection: store.cut(connection, plan.session_id, segment, cut.upper_ms),
+            lambda connection: store.cut(connection, plan.session_id, segment, cut.upper_ms, stored.statistics),
         )
+        self._statistics = stored.statistics
         self._journal.forget(cut.upper_ms)
         FILES.inc()
         log.info("chat.file_completed", index=segment.index, lines=stored.lines, uri=stored.log.uri)
 
     async def _end(self) -> None:
         plan = self._view.plan
-        last = max((one.cut_ms or 0 for one in self._view.segments), default=0)
+        last = self._last_cut_ms()
         chunks = self._journal.rotate()
         outside = await asyncio.to_thread(lambda: sum(1 for _ in received_between(chunks, last, 1 << 62)))
         if outside:
             LOST.labels("no_segment").inc(outside)
             log.warning("chat.lines_without_segment", lines=outside)
         cause = plan.over.metadata if plan.over else plan.metadata
-        await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause)
+        statistics = Statistics.model_validate(statistics_from(self._statistics).report())
+        await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause, statistics)
+
+    def _last_cut_ms(self) -> int:
+        """Up to where what was said is in finished files."""
+        return max((one.cut_ms or 0 for one in self._view.segments), default=0)
+
+    async def _pulse(self, statistics: Statistics) -> None:
+        plan = self._view.plan
+        pulse = ChatPulse(session_id=plan.session_id, streamer_id=plan.streamer_id, statistics=statistics)
+        await self._runner.audience.pulse(pulse)
 
     async def _hand_over(self) -> None:
         await self._listener.stop()

@@ -30,6 +30,8 @@ class DanmuSettings(ServiceSettings):
     """Lines kept while no segment is being recorded; the oldest go first."""
     live_lines_per_s: Annotated[int, Field(ge=0, le=10_000)] = 50
     """Lines of one session that are passed on to browsers per second; the files hold all of them."""
+    statistics_s: Annotated[float, Field(ge=0, le=14)] = 10.0
+    """How often the statistics of a running chat are told, while something is said; 0 = only at its end. The gateway forgets after 15 s."""
     sources: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Options of single drivers, e.g. ``DANMU_SOURCES__BILIBILI__LIVE_API=http://127.0.0.1:9000``."""
 

@@ -146,14 +146,22 @@ async def revisions(connection: Connection, session_ids: Sequence[str]) -> dict[
     return {row["session_id"]: row["revision"] for row in rows}
 
 
-async def cut(connection: Connection, session_id: str, segment: Segment, cut_ms: int) -> None:
-    """The chat file of a segment is finished."""
+async def cut(connection: Connection, session_id: str, segment: Segment, cut_ms: int, statistics: bytes) -> None:
+    """The chat file of a segment is finished; ``statistics`` counts what is in it and in all files before."""
     await connection.execute(QUERIES["cut_segment"], session_id, segment.recording_id, segment.index, cut_ms)
+    await connection.execute(QUERIES["save_statistics"], session_id, statistics)
+
+
+async def statistics(connection: Connection, session_id: str) -> bytes | None:
+    """The statistics of what is in finished files; ``None`` before the first one."""
+    found: bytes | None = await connection.fetchval(QUERIES["load_statistics"], session_id)
+    return found
 
 
 async def end(connection: Connection, session_id: str) -> None:
     """The chat has ended; its cut points are of no use any more."""
     await connection.execute(QUERIES["end_chat"], session_id)
+    await connection.execute(QUERIES["save_statistics"], session_id, None)
     await connection.execute(QUERIES["forget_segments"], session_id)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.message import Event
+from contracts.message import Event, Signal, Value
 from contracts.values import Artifact, EndReason, Id
 
 
@@ -43,6 +43,81 @@ class ChatFileCompleted(Event, type="danmu.chat.file_completed.v1", key="session
     xml: Artifact
     lines: int
     started_at: str
+
+
+class Talker(Value):
+    """Somebody who spoke a lot. The true number of messages lies between ``messages - error`` and ``messages``."""
+
+    uid: str
+    user: str
+    messages: int
+    error: int
+
+
+class Word(Value):
+    """A word that many messages hold; counted like :class:`Talker`."""
+
+    word: str
+    messages: int
+    error: int
+
+
+class Gift(Value):
+    """What was given often; counted like :class:`Talker`."""
+
+    gift: str
+    count: int
+    error: int
+
+
+class Paid(Value):
+    """What was paid in one currency (gifts, super chats, memberships). ``amount``: thousandths of it."""
+
+    currency: str
+    amount: int
+    payments: int
+
+
+class Highlight(Value):
+    """A moment at which much more was said than usual. ``at_ms``: unix milliseconds."""
+
+    at_ms: int
+    messages: int
+    times_usual: float
+
+
+class Statistics(Value):
+    """What a chat was like. ``rate``: spoken messages per ``bucket_s`` from ``rate_from_ms`` on; ``chatters``: about how many people spoke."""
+
+    messages: int
+    kinds: dict[str, int]
+    first_ms: int
+    last_ms: int
+    chatters: int
+    rate_from_ms: int
+    bucket_s: int
+    rate: tuple[int, ...]
+    talkers: tuple[Talker, ...]
+    words: tuple[Word, ...]
+    gifts: tuple[Gift, ...]
+    paid: tuple[Paid, ...]
+    highlights: tuple[Highlight, ...]
+
+
+class ChatSummarised(Event, type="danmu.chat.summarised.v1", key="session_id"):
+    """The chat of a session has ended and this is what it was like: exactly the messages of its files. Precedes ``chat.ended``."""
+
+    session_id: Id
+    streamer_id: Id
+    statistics: Statistics
+
+
+class ChatPulse(Signal, type="danmu.pulse.v1", key="session_id"):
+    """What the running chat of a session is like so far, every few seconds while something is said."""
+
+    session_id: Id
+    streamer_id: Id
+    statistics: Statistics
 
 
 class ChatEnded(Event, type="danmu.chat.ended.v1", key="session_id"):

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
 from chassis.storage import Storage, join
 from contracts.values import Artifact
 from media.chat.head import ChatHead
+from media.chat.statistics import ChatStatistics, InvalidState
 from media.chat.timing import Timing
 
 from services.danmu.adapters import journal
 from services.danmu.adapters.chatfile import LOG_SUFFIX, XML_SUFFIX, ChatFile
 from services.danmu.adapters.journal import Chunk, received_between
 
+log = structlog.get_logger(__name__)
 LOG_TYPE: Final = "application/gzip"
 XML_TYPE: Final = "application/xml"
 
@@ -38,11 +41,12 @@ class ChatPart:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A finished pair in the store."""
+    """A finished pair in the store. ``statistics``: the state with the messages of this file counted too."""
 
     log: Artifact
     xml: Artifact
     lines: int
+    statistics: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class _Built:
     log_sha256: str
     xml_sha256: str
     lines: int
+    statistics: bytes
 
 
 class Archive:
@@ -64,13 +69,18 @@ class Archive:
         """Where the journal of a session is."""
         return self._journals / session_id
 
-    async def store(self, session_id: str, part: ChatPart, chunks: Sequence[Chunk], *, epoch: int) -> Stored:
-        """Make the pair of one segment and store it; ``epoch`` keeps the workplaces of two owners apart. Raises OSError."""
-        built = await asyncio.to_thread(_build, self.folder(session_id) / f"build-{epoch}", part, chunks)
+    async def store(
+        self, session_id: str, part: ChatPart, chunks: Sequence[Chunk], *, epoch: int, statistics: bytes | None = None
+    ) -> Stored:
+        """Make the pair of one segment and store it; ``epoch`` keeps the workplaces of two owners apart. Raises OSError.
+
+        ``statistics``: the state that the files before this one led to.
+        """
+        built = await asyncio.to_thread(_build, self.folder(session_id) / f"build-{epoch}", part, chunks, statistics)
         name = join(session_id, f"{part.index:05}")
         log = await self._put(built.log_path, name + LOG_SUFFIX, LOG_TYPE, built.log_sha256)
         xml = await self._put(built.xml_path, name + XML_SUFFIX, XML_TYPE, built.xml_sha256)
-        return Stored(log, xml, built.lines)
+        return Stored(log, xml, built.lines, built.statistics)
 
     async def hand_over(self, session_id: str) -> None:
         """Put the journal where the next owner finds it, on whichever machine that runs. Raises OSError."""
@@ -111,17 +121,29 @@ class Archive:
         partial.replace(path)
 
 
-def _build(folder: Path, part: ChatPart, chunks: Sequence[Chunk]) -> _Built:
+def _build(folder: Path, part: ChatPart, chunks: Sequence[Chunk], statistics: bytes | None) -> _Built:
     journal.remove(folder)
+    counted = statistics_from(statistics)
     file = ChatFile.open(folder / f"{part.index:05}", part.timing, part.head)
     try:
         for message in received_between(chunks, part.lower_ms, part.upper_ms):
             file.write(message)
+            counted.add(message)
         result = file.close()
     except BaseException:
         file.discard()
         raise
-    return _Built(result.log_path, result.xml_path, _sha256(result.log_path), _sha256(result.xml_path), result.lines)
+    log_sha256, xml_sha256 = _sha256(result.log_path), _sha256(result.xml_path)
+    return _Built(result.log_path, result.xml_path, log_sha256, xml_sha256, result.lines, counted.state())
+
+
+def statistics_from(state: bytes | None) -> ChatStatistics:
+    """The statistics behind a state; new ones where there is none, or one of another version."""
+    try:
+        return ChatStatistics.restore(state) if state else ChatStatistics()
+    except InvalidState as error:
+        log.warning("chat.statistics_begin_again", error=str(error))
+        return ChatStatistics()
 
 
 def _sha256(path: Path) -> str:

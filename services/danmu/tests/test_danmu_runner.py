@@ -16,7 +16,15 @@ from chassis.errors import LeaseLost
 from chassis.leases import Again, Done, Lease, Outcome
 from chassis.storage import Storage
 from chassis.telemetry import new_metadata
-from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.danmu import (
+    ChatDisconnected,
+    ChatEnded,
+    ChatFileCompleted,
+    ChatPulse,
+    ChatReconnected,
+    ChatStarted,
+    ChatSummarised,
+)
 from contracts.message import Event
 from contracts.values import Chat as ChatDescriptor
 from contracts.values import EndReason
@@ -29,6 +37,7 @@ from services.danmu.adapters.journal import chunk_paths
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
 from services.danmu.domain import CHAT, Segment
 from services.danmu.follower import Follower
+from services.danmu.live import Audience
 from services.danmu.metrics import LONG_OUTAGES
 from services.danmu.runner import ChatRunner
 from services.danmu.settings import DanmuSettings
@@ -87,9 +96,13 @@ class Book:
         self.changed = asyncio.Event()
         self.refuses: list[Exception] = []
         self.revision = 1
+        self.counted: bytes | None = None
 
     async def view(self, session_id: str) -> View | None:
         return self.current
+
+    async def statistics(self, session_id: str) -> bytes | None:
+        return self.counted
 
     async def append(self, lease: Lease, metadata: Any, decide: Callable[..., list[Event]], also: Any = None) -> None:
         if self.refuses:
@@ -112,6 +125,8 @@ class Book:
                     for one in self.current.segments
                 ),
             )
+        elif query.startswith("update chats set statistics"):
+            (self.counted,) = arguments
         elif query.startswith("update chats set ended"):
             self.current = None
 
@@ -126,6 +141,7 @@ class Rig:
         self.storage = Storage.from_uri(self.settings.artifacts)
         self.follower = Follower(self.book.revisions, 0.05)
         self.lines: list[bytes] = []
+        self.pulses: list[ChatPulse] = []
         self.lease = Lease("chat:s", 1)
         self.open_error: Exception | None = None
 
@@ -139,9 +155,15 @@ class Rig:
         self.lines.append(line)
         self.book.changed.set()
 
+    async def pulse(self, pulse: ChatPulse) -> None:
+        self.pulses.append(pulse)
+        self.book.changed.set()
+
     async def run(self) -> Outcome:
         archive = Archive(self.storage, self.settings.journals)
-        runner = ChatRunner(self.settings, self.book, self.open_room, archive, self.follower, self.publish, now_ms)  # type: ignore[arg-type]
+        runner = ChatRunner(
+            self.settings, self.book, self.open_room, archive, self.follower, Audience(self.publish, self.pulse), now_ms
+        )  # type: ignore[arg-type]
         await self.follower.start()
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -359,3 +381,58 @@ async def test_a_store_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: 
         rig.change(closed(0, now_ms() - 1000, now_ms()), over=1)
         assert isinstance(await task, Done)
     assert failures == [] and rig.texts(0) == ["one"]
+
+
+async def test_the_last_word_counts_what_is_in_the_files_and_comes_before_the_end(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, statistics_s=0.05)
+    async with running(rig) as task:
+        first = await pause_ms()
+        rig.change(Segment("r", 0, first))
+        for _ in range(3):
+            rig.room.say("gg nice move")
+        await rig.until(lambda: rig.pulses and rig.pulses[-1].statistics.messages == 3)
+        rig.change(closed(0, first, now_ms()), over=1)
+        assert isinstance(await task, Done)
+    (summarised,) = rig.of(ChatSummarised)
+    assert [type(event) for event in rig.book.events[-2:]] == [ChatSummarised, ChatEnded]
+    assert summarised.statistics.messages == sum(summarised.statistics.rate) == 3
+    assert summarised.statistics == rig.pulses[-1].statistics
+    assert {"gg", "nice", "move"} == {one.word for one in summarised.statistics.words}
+
+
+async def test_statistics_go_on_with_the_next_owner_and_count_nothing_twice(tmp_path: Path) -> None:
+    """The second owner begins with what is in the first file, and with what the journal holds after it."""
+    rig = Rig(tmp_path, statistics_s=0.05, linger_s=0)
+    first = now_ms()
+    async with running(rig) as task:
+        rig.change(Segment("r", 0, first))
+        rig.room.say("in a file")
+        await rig.heard(1)
+        second = await pause_ms()
+        rig.change(closed(0, first, second), Segment("r", 1, second))
+        await rig.until(lambda: rig.of(ChatFileCompleted))
+        rig.room.say("in the journal")
+        await rig.heard(2)
+        rig.lease.handing_over.set()
+        rig.follower.wake()
+        assert isinstance(await task, Again)
+    assert rig.book.counted is not None
+    rig.lease, rig.room, rig.pulses = Lease("chat:s", 2), Room(), []
+    async with running(rig) as task:
+        rig.room.say("by the second")
+        await rig.until(lambda: rig.pulses)
+        assert rig.pulses[-1].statistics.messages == 3
+        rig.change(closed(0, first, second), closed(1, second, now_ms()), over=2)
+        assert isinstance(await task, Done)
+    (summarised,) = rig.of(ChatSummarised)
+    assert summarised.statistics.messages == 3
+    assert rig.of(ChatEnded)[0].lines == 3
+
+
+async def test_a_chat_in_which_nothing_was_said_has_no_statistics(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    async with running(rig) as task:
+        first = now_ms()
+        rig.change(closed(0, first, first + 1), over=1)
+        assert isinstance(await task, Done)
+    assert rig.of(ChatSummarised) == [] and len(rig.of(ChatEnded)) == 1
