@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from chassis.settings import load
 from contracts.gateway import Projected
 
 from services.gateway.accounts import Accounts
+from services.gateway.adapters.chat_logs import ChatLogs
 from services.gateway.adapters.passwords import Passwords
 from services.gateway.adapters.tokens import Tokens
 from services.gateway.api.application import application
@@ -62,6 +64,7 @@ async def _wire(service: Service, settings: GatewaySettings) -> None:
     await keeper.bootstrap(settings.admin_password.get_secret_value(), settings.password_file)
     follower = Follower(service.pool, ring=settings.ring_events)
     signals = Signals(service.bus, follower)
+    chat_logs = ChatLogs(os.environ)
     clients = Clients(settings.max_clients, settings.client_queue)
     projector = _projector(service, settings)
     rebuilds = Rebuilds(service.pool, settings.command_wait_s)
@@ -73,6 +76,7 @@ async def _wire(service: Service, settings: GatewaySettings) -> None:
         follower=follower,
         signals=signals,
         chat=Chat(service.bus),
+        chat_logs=chat_logs,
         clients=clients,
         health=service.health,
         egress=EgressPolicy(allow_private=settings.allow_private_sources),
@@ -92,7 +96,7 @@ async def _wire(service: Service, settings: GatewaySettings) -> None:
     service.resources.provide(follower)
     if settings.project:
         service.add(projector)
-    others: tuple[Part, ...] = (follower, signals, rebuilds, Purge(service.pool), server)
+    others: tuple[Part, ...] = (follower, signals, rebuilds, Purge(service.pool), chat_logs, server)
     for part in others:
         service.add(part)
 

@@ -99,7 +99,7 @@ async def test_a_cut_is_remembered(connection: Any) -> None:
     await plan(connection)
     await store.close_segment(connection, COMPLETED, 1000, META, 1600)
     (segment,) = await segments(connection)
-    await store.cut(connection, "s", segment, 1500)
+    await store.cut(connection, "s", segment, 1500, b"state")
     assert [one.cut_ms for one in await segments(connection)] == [1500]
 
 

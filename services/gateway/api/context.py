@@ -18,6 +18,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from services.gateway.accounts import Accounts
+from services.gateway.adapters.chat_logs import ChatLogs
 from services.gateway.domain import Principal
 from services.gateway.projections.rebuild import Rebuilt
 from services.gateway.realtime.chat import Chat
@@ -41,6 +42,7 @@ class Gateway:
     follower: Follower
     signals: Signals
     chat: Chat
+    chat_logs: ChatLogs
     clients: Clients
     health: Health
     egress: EgressPolicy

@@ -60,6 +60,11 @@ class Paging:
         found = self._decode(_integer)
         return found[0] if found else None
 
+    def by_file_and_line(self) -> tuple[int, int] | None:
+        """The cursor of the messages of a chat."""
+        found: tuple[int, int] | None = self._decode(_natural, _natural)
+        return found
+
     def page(self, items: Sequence[Any], *key: str) -> dict[str, Any]:
         """The page and its ``Link`` header; ``key`` names the fields a cursor is made of."""
         shown, more = items[: self.limit], len(items) > self.limit
@@ -128,6 +133,12 @@ def _integer(value: Any) -> int:
 
 def _index(value: Any) -> int:
     if _integer(value) >= 2**31 or value < -(2**31):
+        raise ValueError(value)
+    return int(value)
+
+
+def _natural(value: Any) -> int:
+    if _index(value) < 0:
         raise ValueError(value)
     return int(value)
 

@@ -148,6 +148,17 @@ class ChatFiles(BaseModel):
     items: list[ChatFile]
 
 
+class ChatLine(BaseModel):
+    """One message of a finished chat file. ``offset_ms``: its place in the video file; ``message``: as the log has it, and live chat too."""
+
+    recording_id: str
+    index: int
+    file: int
+    line: int
+    offset_ms: int
+    message: Json
+
+
 class Segment(BaseModel):
     """One file of a recording. ``state``: writing, completed or discarded; times in the repaired timeline in milliseconds."""
 

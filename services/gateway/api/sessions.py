@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
+from contracts.danmu import ChatPulse, Statistics
 from contracts.values import Id
 from fastapi import APIRouter, Query, Response
+from media.chat.message import encode_line
 
 from services.gateway.api.context import Gateway, Parts
 from services.gateway.api.events import EventItem, event_page
 from services.gateway.api.outcome import resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import Refusal, not_found
-from services.gateway.api.resources import ChatFiles, Manifest, Segment, Session
+from services.gateway.api.resources import ChatFiles, ChatLine, Manifest, Segment, Session
 from services.gateway.api.security import reading
+from services.gateway.realtime.chat import writable
 from services.gateway.store import views
 from services.gateway.store.views import EventFilter
 
@@ -51,13 +55,36 @@ async def segments(session_id: Id, parts: Parts, paging: Paged) -> Page[Segment]
 
 
 @router.get("/{session_id}/chat")
-async def chat(session_id: Id, parts: Parts) -> ChatFiles:
+async def chat(session_id: Id, parts: Parts, paging: Paged) -> Page[ChatLine]:
+    """The messages in the finished chat files of a session, in order. What is said now comes over the WebSocket."""
+    files = (await _chat(parts, session_id))["items"]
+    file, line = paging.by_file_and_line() or (0, -1)
+    found: list[dict[str, Any]] = []
+    for number in range(file, len(files)):
+        first = line + 1 if number == file else 0
+        found += await _messages(parts, files[number], number, first, paging.fetch - len(found))
+        if len(found) >= paging.fetch:
+            break
+    return Page[ChatLine].model_validate(paging.page(found, "file", "line"))
+
+
+@router.get("/{session_id}/chat/files")
+async def chat_files(session_id: Id, parts: Parts) -> ChatFiles:
     """The chat of a session and its files."""
-    await _existing(parts, session_id)
-    found = await views.chat(parts.pool, session_id)
+    return ChatFiles.model_validate(await _chat(parts, session_id))
+
+
+@router.get("/{session_id}/chat/stats")
+async def chat_statistics(session_id: Id, parts: Parts) -> Statistics:
+    """What the chat of a session was like; while it runs, what it is like so far."""
+    await _chat(parts, session_id)
+    found = await views.chat_statistics(parts.pool, session_id)
     if found is None:
-        raise Refusal(404, "no chat was recorded for this session")
-    return ChatFiles.model_validate(found)
+        pulse = parts.signals.last(ChatPulse, session_id)
+        found = pulse["statistics"] if pulse else None
+    if found is None:
+        raise Refusal(404, "nothing was said in this chat, or nobody has counted it yet")
+    return Statistics.model_validate(found)
 
 
 @router.get("/{session_id}/timeline")
@@ -82,3 +109,28 @@ async def _existing(parts: Gateway, session_id: str) -> dict[str, Any]:
     if not found:
         raise not_found("session", session_id)
     return found[0]
+
+
+async def _chat(parts: Gateway, session_id: str) -> dict[str, Any]:
+    await _existing(parts, session_id)
+    found = await views.chat(parts.pool, session_id)
+    if found is None:
+        raise Refusal(404, "no chat was recorded for this session")
+    return found
+
+
+async def _messages(parts: Gateway, file: dict[str, Any], number: int, first: int, limit: int) -> list[dict[str, Any]]:
+    try:
+        found = await parts.chat_logs.page(file["log"], first, limit)
+    except (OSError, ValueError) as error:
+        raise Refusal(503, f"chat file {number} cannot be read: {type(error).__name__}") from error
+    place = {"recording_id": file["recording_id"], "index": file["index"], "file": number}
+    return [
+        {
+            **place,
+            "line": line,
+            "offset_ms": timed.offset_ms,
+            "message": writable(json.loads(encode_line(timed.message))),
+        }
+        for line, timed in found
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted, ChatSummarised
 from contracts.message import Event
 from contracts.monitor import SessionClosed, SessionOpened, SessionResumed, SessionSuspended
 from contracts.pipeline import SessionFinished
@@ -15,7 +15,7 @@ from services.gateway.projections.model import Change, Folded, Row, Table, own_k
 
 _BROADCAST = (SessionOpened, SessionSuspended, SessionResumed, SessionClosed)
 _PROCESS = (RecordingPlanned, RecordingRetried, ProcessCompleted)
-_CHAT = (ChatStarted, ChatDisconnected, ChatReconnected, ChatFileCompleted, ChatEnded)
+_CHAT = (ChatStarted, ChatDisconnected, ChatReconnected, ChatFileCompleted, ChatSummarised, ChatEnded)
 
 
 def session(row: Row | None, change: Change) -> Row | None:
@@ -84,6 +84,13 @@ def chat_file(row: Row | None, change: Change) -> Row | None:
     return change.event.model_dump(mode="json", exclude={"streamer_id"})
 
 
+def chat_statistics(row: Row | None, change: Change) -> Row | None:
+    """What the chat of a session was like."""
+    if not isinstance(change.event, ChatSummarised):
+        return row
+    return change.event.model_dump(mode="json", include={"session_id", "statistics"})
+
+
 def manifest(row: Row | None, change: Change) -> Row | None:
     """What came out of a session."""
     if not isinstance(change.event, SessionFinished):
@@ -97,13 +104,14 @@ def _file_key(event: Event) -> Iterable[tuple[Any, ...]]:
 
 SESSIONS = Folded(
     "sessions",
-    1,
+    2,
     (*_BROADCAST, *_PROCESS, *_CHAT, SessionFinished),
     (
         Table("sessions", ("session_id",), own_key(*_BROADCAST), session),
         Table("processes", ("session_id",), own_key(*_PROCESS), process),
         Table("chats", ("session_id",), own_key(*_CHAT), chat),
         Table("chat_files", ("session_id", "recording_id", "index"), _file_key, chat_file),
+        Table("chat_statistics", ("session_id",), own_key(ChatSummarised), chat_statistics),
         Table("manifests", ("session_id",), own_key(SessionFinished), manifest),
     ),
 )

@@ -54,3 +54,7 @@ create table rm_manifests (
   manifest    jsonb not null,
   finished_at timestamptz not null
 );
+create table rm_chat_statistics (
+  session_id text primary key,
+  statistics jsonb not null
+);

@@ -72,5 +72,11 @@ def _lines(payload: bytes) -> list[dict[str, Any]]:
         except ValueError:
             continue
         if isinstance(line, dict):
-            found.append(line)
+            found.append(writable(line))
     return found
+
+
+def writable(line: dict[str, Any]) -> dict[str, Any]:
+    """A chat line without halves of surrogate pairs: a log can hold them, an answer in UTF-8 cannot."""
+    replaced: dict[str, Any] = json.loads(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace"))
+    return replaced

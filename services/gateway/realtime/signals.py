@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.bus import Bus
+from contracts.danmu import ChatPulse
 from contracts.downloader import RecordingProgress, ReplicaStatus
 from contracts.gateway import Projected
 from contracts.message import Message, Signal
@@ -20,6 +21,8 @@ from services.gateway.realtime.mailbox import Mailbox
 
 SHOWN: tuple[type[Signal], ...] = (RecordingProgress, ReplicaStatus, JobProgress, UploadProgress)
 """What clients may see. Resolved sources are not among them: their addresses may be signed."""
+KNOWN: tuple[type[Signal], ...] = (*SHOWN, ChatPulse)
+"""What is kept to be asked for. Statistics of chats are too large to be sent to every client every few seconds."""
 FRESH_S = 15.0
 KEPT = 10_000
 
@@ -67,9 +70,9 @@ class Signals:
             self.follower.projected(message.position, message.pending)
         elif isinstance(message, CommandSettled):
             self.follower.settled(UUID(message.command_id))
-        elif isinstance(message, SHOWN):
+        elif isinstance(message, KNOWN):
             self._keep(message)
-            for box in self._subscribers:
+            for box in self._subscribers if isinstance(message, SHOWN) else ():
                 box.offer(message)
 
     def _keep(self, signal: Signal) -> None:

@@ -57,6 +57,16 @@ async def chat(connection: Connection, session_id: str) -> Item | None:
     return {**found, "items": await _items(connection, "chat_files", session_id)} if found else None
 
 
+async def chat_files(connection: Connection, session_id: str) -> list[Item]:
+    """The finished chat files of a session in the order of their media."""
+    return await _items(connection, "chat_files", session_id)
+
+
+async def chat_statistics(connection: Connection, session_id: str) -> Item | None:
+    """What the chat of a session was like, once it has ended."""
+    return await _one(connection, "chat_statistics", session_id)
+
+
 async def segments(
     connection: Connection,
     *,

@@ -71,6 +71,9 @@ select to_jsonb(x) as item from (
   select session_id, state, kind, files, lines, cause, started_at, ended_at from rm_chats where session_id = $1
 ) x
 
+-- name: chat_statistics
+select statistics as item from rm_chat_statistics where session_id = $1
+
 -- name: segments
 select to_jsonb(x) as item from (
   select recording_id, index, session_id, state, uri, artifact, start_ms, duration_ms, started_at, split_reason, recovered, repairs, opened_at, completed_at

@@ -146,6 +146,30 @@ class ChatLogReader:
                 for member in self._members(data):
                     yield from self._messages(member)
 
+    def page(self, first: int, limit: int) -> list[tuple[int, ChatMessage]]:
+        """At most ``limit`` messages from line ``first`` on, with the numbers of their lines; what comes before is skipped unread.
+
+        Lines are counted from 0 without the one about the log itself; one that cannot be read has a number and no message.
+        """
+        found: list[tuple[int, ChatMessage]] = []
+        number = 0
+        with self._path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return found
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                for member in self._members(data):
+                    if member.startswith(HEAD_BEGINS):
+                        list(self._messages(member))
+                        number += member.count(b"\n") - 1
+                        continue
+                    end = number + member.count(b"\n")
+                    if end > first:
+                        found += _numbered(member, number, first)
+                    number = end
+                    if len(found) >= limit:
+                        return found[:limit]
+        return found
+
     def _members(self, data: mmap.mmap) -> Iterator[bytes]:
         at = 0
         while 0 <= at < len(data):
@@ -170,6 +194,15 @@ class ChatLogReader:
                 yield decode_line(line)
             except ValueError:
                 self.skipped_lines += 1
+
+
+def _numbered(member: bytes, number: int, first: int) -> Iterator[tuple[int, ChatMessage]]:
+    for at, line in enumerate(member.split(b"\n")[:-1], number):
+        if at >= first:
+            try:
+                yield at, decode_line(line)
+            except InvalidLine:
+                continue
 
 
 def _unpack(data: mmap.mmap, start: int) -> tuple[bytes, int, bool]:
