@@ -17,6 +17,9 @@ from media.chat.xml_reader import InvalidXml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from aircheck.chat_tables import chat_tables
+from aircheck.output import console
+
 
 class InvalidRepairs(ValueError):
     """A file that was to list repairs does not."""
@@ -31,6 +34,7 @@ app = typer.Typer(
     [b]aircheck chat convert[/] show.chat.jsonl.gz -o show.ass     subtitles that scroll over the video
     [b]aircheck chat realign[/] show.xml -o moved.xml --shift -2.5  everything 2.5 s earlier
     [b]aircheck chat realign[/] show.xml -o moved.xml --repair repair.json  as the repaired video needs it
+    [b]aircheck chat stats[/] show.chat.jsonl.gz                   who, what and when
     [b]aircheck chat merge[/] 000.xml 001.xml -o whole.xml          the files of one session, by the clock
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong usage.""",
@@ -139,6 +143,33 @@ def realign(
             style=Style(),
         )
         _told([chat], output, count, moved.dropped)
+
+
+@app.command()
+def stats(
+    sources: Annotated[
+        list[Path], typer.Argument(help="One or more chat files, counted together.", exists=True, dir_okay=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object, for programs.")] = False,
+    top: Annotated[int, typer.Option(min=1, max=50, help="How many talkers, words and gifts are shown.")] = 10,
+) -> None:
+    """Say what a chat was like: how much was said when, by whom, in which words, what was given, and where it boiled over.
+
+    Counted in bounded memory, as the running service does: a number with ± is known no better than that.
+    """
+    from media.chat.statistics import ChatStatistics  # brings the Chinese dictionary along
+
+    counted = ChatStatistics()
+    with _failures():
+        for path in sources:
+            chat = open_chat(path)
+            counted.fold(timed.message for timed in _with_progress(chat, path.name))
+    report = counted.report()
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    for shown in chat_tables(report, top):
+        console.print(shown)
 
 
 def read_repairs(path: Path) -> Timing:

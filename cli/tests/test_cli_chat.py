@@ -90,6 +90,16 @@ def test_the_repairs_of_a_video_move_its_chat(tmp_path: Path) -> None:
     assert run("realign", source, "-o", tmp_path / "o.json", "--repair", source)[0] == 1
 
 
+def test_statistics_for_people_and_for_programs(tmp_path: Path) -> None:
+    first, second = log(tmp_path / "0.gz", START, *range(0, 9000, 100)), log(tmp_path / "1.gz", START + 60_000, 100)
+
+    code, shown = run("stats", first, second)
+    as_json = run("stats", first, second, "--json")
+
+    assert code == 0 and "91 (91 chat)" in shown and "Bob" in shown and "█" in shown
+    assert as_json[0] == 0 and json.loads(as_json[1])["talkers"][0]["messages"] == 91
+
+
 def test_failures_have_their_exit_codes(tmp_path: Path) -> None:
     source = log(tmp_path / "in.jsonl.gz", START, 0)
     (tmp_path / "bad").write_text("no chat")

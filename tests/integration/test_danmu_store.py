@@ -101,6 +101,18 @@ async def test_a_cut_is_remembered(connection: Any) -> None:
     (segment,) = await segments(connection)
     await store.cut(connection, "s", segment, 1500, b"state")
     assert [one.cut_ms for one in await segments(connection)] == [1500]
+    assert await store.statistics(connection, "s") == b"state"
+    await store.end(connection, "s")
+    assert await store.statistics(connection, "s") is None
+
+
+async def test_time_that_the_media_lost_makes_a_segment_end_later_than_it_is_long(connection: Any) -> None:
+    await plan(connection)
+    gap = {"kind": "gap", "at_ms": COMPLETED.start_ms + 300, "source_ms": 0, "amount": 9000, "lost_ms": 9000}
+    await store.close_segment(connection, COMPLETED.model_copy(update={"repairs": (gap,)}), 1000, META, 1600)
+    (segment,) = await segments(connection)
+    assert segment.breaks == ((300, 9000),)
+    assert segment.ended_ms == 1000 + COMPLETED.duration_ms + 9000
 
 
 @pytest.mark.parametrize("news", ["open", "close", "discard", "reason", "over"])
