@@ -19,6 +19,7 @@ from .douyu import DouyuPlatform
 from .huya import HuyaPlatform
 from .kick import KickChat
 from .media import MediaEndpoints
+from .niconico import NiconicoChat
 from .options import ChatMessage, Fault, RoomOptions, SinkFailure
 from .room import LoopLibrary, Room
 from .signatures import WbiKeys
@@ -61,9 +62,10 @@ class Studio(StudioUrls):
         self.youtube = YoutubeChat()
         self.kick = KickChat()
         self.twitcasting = TwitcastingChat()
+        self.niconico = NiconicoChat()
         self._platforms = (
             *(self.douyu, self.douyin, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
-            *(self.twitch, self.youtube, self.kick, self.twitcasting),
+            *(self.twitch, self.youtube, self.kick, self.twitcasting, self.niconico),
         )
         self._runner: web.AppRunner | None = None
 

@@ -12,6 +12,7 @@ from services.danmu.adapters import douyin_driver as douyin_driver
 from services.danmu.adapters import douyu_driver as douyu_driver
 from services.danmu.adapters import huya_driver as huya_driver
 from services.danmu.adapters import kick_driver as kick_driver
+from services.danmu.adapters import niconico_driver as niconico_driver
 from services.danmu.adapters import soop_driver as soop_driver
 from services.danmu.adapters import tiktok_driver as tiktok_driver
 from services.danmu.adapters import twitcasting_driver as twitcasting_driver

@@ -29,6 +29,7 @@ _KICK_PAGES: Final = frozenset(
     {"browse", "categories", "category", "following", "video", "clips", "dashboard", "search"}
 )
 _TWITCASTING_USER: Final = re.compile(r"/((?:[a-z]:)?[A-Za-z0-9_-]{1,64})(?:/|$)")
+_NICONICO_PROGRAMME: Final = re.compile(r"/watch/((?:lv|ch|co)\d{1,18}|user/\d{1,18})(?:/|$)")
 _TWITCH_LOGIN: Final = re.compile(r"[a-z0-9_]{1,25}")
 _TWITCH_PAGES: Final = frozenset(
     {"directory", "videos", "settings", "downloads", "jobs", "p", "search", "subscriptions"}
@@ -113,6 +114,13 @@ def _twitcasting(page: URL) -> Chat | None:
     """``/<user>``, ``/c:<user>`` and so on, with or without a movie behind it."""
     user = _TWITCASTING_USER.match(page.path)
     return Chat(kind="twitcasting", descriptor={"user": user[1]}) if user else None
+
+
+@chat_at("live.nicovideo.jp", "live2.nicovideo.jp", "sp.live.nicovideo.jp")
+def _niconico(page: URL) -> Chat | None:
+    """``/watch/`` with a programme, or a channel's or user's, whose running programme the page shows."""
+    programme = _NICONICO_PROGRAMME.match(page.path)
+    return Chat(kind="niconico", descriptor={"programme": programme[1]}) if programme else None
 
 
 @chat_at("douyu.com")

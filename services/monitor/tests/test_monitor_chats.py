@@ -97,6 +97,20 @@ def test_a_twitcasting_user(url: str, user: str | None) -> None:
     assert chat_of(url) == (Chat(kind="twitcasting", descriptor={"user": user}) if user else None)
 
 
+@pytest.mark.parametrize(
+    ("url", "programme"),
+    [
+        ("https://live.nicovideo.jp/watch/lv345678901?ref=top", "lv345678901"),
+        ("https://live2.nicovideo.jp/watch/ch2640322", "ch2640322"),
+        ("https://live.nicovideo.jp/watch/user/12345678", "user/12345678"),
+        ("https://live.nicovideo.jp/watch/", None),
+        ("https://live.nicovideo.jp/ranking", None),
+    ],
+)
+def test_a_niconico_programme(url: str, programme: str | None) -> None:
+    assert chat_of(url) == (Chat(kind="niconico", descriptor={"programme": programme}) if programme else None)
+
+
 @pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
 def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
