@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import av
 import psutil
 import pytest
+from aiohttp import web
 from chassis.egress import EgressPolicy
 from chassis.programs import locate_ffmpeg
 from chassis.waiting import wait_for_event
-from contracts.values import Effective, Source
+from contracts.values import Effective, Network, Source
 
 from services.downloader.adapters.capture import Capture, Ended, Patience
 from services.downloader.adapters.engine import (
@@ -160,6 +161,89 @@ async def test_a_codec_that_does_not_fit_into_flv_is_recorded_as_a_transport_str
     assert frames(one.files[0]) >= 20
     with av.open(str(one.files[0])) as container:
         assert container.streams.audio[0].codec_context.name.startswith("mp2")
+
+
+@pytest.mark.parametrize("kind", ["flv", "ts", "fmp4"])
+async def test_streamlink_plays_into_our_files(tmp_path: Path, kind: str) -> None:
+    async with Studio() as studio:
+        await studio.put_on_air("1", required_headers={"X-Token": SECRET})
+        source = (
+            Source(url=studio.flv_url("1"), protocol="flv")
+            if kind == "flv"
+            else Source(url=studio.hls_url("1", kind), protocol="hls")
+        )
+        login = Login(domains=("127.0.0.1",), headers={"X-Token": SECRET})
+        network = Network(account="mine")
+        files = tmp_path / "files"
+        async with recording(files, source, engine="streamlink", network=network, login=login) as one:
+            await one.media(2000)
+            (streamlink,) = programs()
+            assert SECRET not in " ".join([*streamlink.cmdline(), *streamlink.environ().values()])
+    assert programs() == []
+    (file,) = one.files
+    assert file.suffix == {"flv": ".flv", "ts": ".ts", "fmp4": ".mp4"}[kind]
+    assert frames(file) >= 20
+
+
+@pytest.mark.parametrize("player", ["auto", "ffmpeg"])
+async def test_yt_dlp_finds_the_media_of_a_page_and_another_engine_plays_it(tmp_path: Path, player: str) -> None:
+    async with Studio() as studio, pages() as (page, media):
+        await studio.put_on_air("1", formats=["flv", "ts"])
+        media.append(studio.hls_url("1", "ts"))
+        source = Source(url=page, protocol="page")
+        options = {"yt-dlp": {"player": player}}
+        async with recording(tmp_path / "files", source, engine="yt-dlp", engine_options=options) as one:
+            await one.media(2000)
+    (file,) = one.files
+    assert file.suffix == {"auto": ".ts", "ffmpeg": ".flv"}[player]
+    assert frames(file) >= 20
+
+
+@pytest.mark.parametrize(("network", "reached"), [("127.0.0.1/32", False), ("127.0.0.0/8", True)])
+@pytest.mark.parametrize("engine", ["streamlink", "yt-dlp"])
+async def test_a_page_leads_no_library_where_it_must_not(engine: str, network: str, reached: bool) -> None:
+    """The page is admitted by its network, what it leads to only by the wider one."""
+    asked: list[str] = []
+
+    async def private(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text="#EXTM3U")
+
+    async with pages(address="127.0.0.2", handler=private) as (inside, _), pages(redirect=inside) as (page, _):
+        policy = EgressPolicy(allowed_networks=(network,))
+        source = Source(url=page + "/live.m3u8", protocol="hls")
+        async with Engines(policy, OPTIONS).for_recording(Effective(engine=engine), source.url) as kit:
+            await kit.ready()
+            with pytest.raises(SourceFailed):
+                found = await kit.resolved(source)
+                async with kit.open(found) as chunks:
+                    async for _ in chunks:
+                        pass
+    assert bool(asked) is reached
+
+
+@asynccontextmanager
+async def pages(
+    address: str = "127.0.0.1", redirect: str = "", handler: Callable[..., Awaitable[web.Response]] | None = None
+) -> AsyncIterator[tuple[str, list[str]]]:
+    """A site with a page that shows what is in the list, or redirects."""
+    media: list[str] = []
+
+    async def page(_: web.Request) -> web.Response:
+        if redirect:
+            raise web.HTTPFound(redirect)
+        video = "".join(f'<source src="{url}" type="application/x-mpegURL">' for url in media)
+        return web.Response(text=f"<html><title>A page</title><video>{video}</video></html>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler or page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, address, 0).start()
+    try:
+        yield f"http://{address}:{runner.addresses[0][1]}/watch", media
+    finally:
+        await runner.cleanup()
 
 
 CHILD = """

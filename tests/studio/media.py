@@ -95,6 +95,8 @@ class MediaEndpoints:
         refusal = room.faults.refusal_for(target, request.query.get("cdn"))
         if refusal is not None:
             raise _refused(refusal)
+        if any(text not in request.headers.get(name, "") for name, text in room.options.required_headers.items()):
+            raise web.HTTPForbidden(text="a header is missing")
         if signed and "sign" in request.query and not _signature_holds(request, room):
             raise web.HTTPForbidden(text="the URL has expired")
         return room

@@ -41,6 +41,7 @@ class RoomOptions(BaseModel):
     off_air_after: bool = False
     linger_s: float = Field(default=30.0, ge=0)
     url_ttl_s: float = Field(default=3600.0, gt=0)
+    required_headers: dict[str, str] = Field(default_factory=dict)
     chat_per_second: float = Field(default=0.0, ge=0, le=10_000)
 
     @model_validator(mode="after")

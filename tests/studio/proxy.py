@@ -121,6 +121,7 @@ async def _both_ways(
     finally:
         for copy in copies:
             copy.cancel()
+        there_writer.close()  # before anything is awaited: that may be cancelled
         await asyncio.gather(*copies, return_exceptions=True)
         await _close(there_writer)
 

@@ -1,7 +1,7 @@
 import pytest
 from contracts.aggregate import Rejected
 from contracts.config import AddStreamer, ChangeStreamer, LayerSaved, RemoveStreamer, SaveLayer, StreamerAdded
-from contracts.values import Layer, Pipelines, Step
+from contracts.values import Layer, Network, Pipelines, Step
 
 from services.config.domain import (
     LAYER,
@@ -97,6 +97,40 @@ def test_a_removed_streamer_is_unknown():
     removed = STREAMER.fold(decide_remove(added(), 1, RemoveStreamer(streamer_id="a")), added())
     with pytest.raises(Rejected):
         decide_remove(removed, 2, RemoveStreamer(streamer_id="a"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Layer(engine_options={"ffmpeg": {"audio": "mp3"}}), "ffmpeg.audio"),
+        (
+            Layer(engine_options={"ffmpeg": {"hwaccel": "cuda"}}),
+            "ffmpeg.hwaccel is not known; there are container, audio",
+        ),
+        (Layer(engine_options={"mencoder": {}}), "mencoder is not known; there are native, ffmpeg, streamlink, yt-dlp"),
+        (Layer(engine_options={"streamlink": {"plugin": {"twitch-api-token": "x"}}}), "looks like a secret"),
+        (Layer(network=Network(proxy="ftp://proxy:1")), "socks5"),
+        (Layer(network=Network(proxy="http://proxy")), "host:port"),
+        (Layer(network=Network(proxy="socks5://ann:secret@proxy:1080")), "credential"),
+        (Layer(network=Network(proxy="http://proxy:99999")), "no address"),
+        (Layer(network=Network(user_agent="a\r\nX-Evil: 1")), "control character"),
+    ],
+)
+def test_what_no_engine_understands_is_refused_with_the_reason(layer, said):
+    with pytest.raises(Rejected) as refusal:
+        decide_add(Streamer(), ADD.model_copy(update={"layer": layer}))
+    assert refusal.value.problem.status == 422
+    assert said in refusal.value.problem.detail
+    assert "secret@" not in refusal.value.problem.detail
+
+
+def test_engines_with_their_options_and_a_proxy_are_accepted():
+    layer = Layer(
+        engine="yt-dlp",
+        engine_options={"ffmpeg": {"audio": "aac"}, "yt-dlp": {"player": "ffmpeg"}, "native": {"segment_attempts": 2}},
+        network=Network(proxy="socks5://[::1]:1080", account="mine"),
+    )
+    assert decide_add(Streamer(), ADD.model_copy(update={"layer": layer}))[0].layer == layer
 
 
 @pytest.mark.parametrize("template", ["../{index}", "/{index}", "{title.__class__}{index}", "plain"])

@@ -11,7 +11,8 @@ from chassis.egress import EgressPolicy
 from contracts import engines as written
 from contracts.values import Effective, EngineName, Source
 
-from services.downloader.adapters.engine import Engine, SourcesUnavailable, Take
+from services.downloader.adapters.confined import StreamlinkFeed, find
+from services.downloader.adapters.engine import Engine, Feed, SourcesUnavailable, Take
 from services.downloader.adapters.ffmpeg import FfmpegFeed
 from services.downloader.adapters.hls import HlsEngine
 from services.downloader.adapters.hls_fetch import FetchOptions
@@ -110,8 +111,17 @@ class Kit:
             await fitting.session.close()
 
     async def resolved(self, source: Source) -> Source:
-        """What is to be played in place of a source: itself, unless the engine has to find its address first."""
-        return source
+        """What is to be played in place of a source: itself, unless yt-dlp has to find it on a page. Raises SourceFailed."""
+        engine, fitting = self._effective.engine, self._fitted
+        is_page = source.protocol == "page" and engine is not EngineName.STREAMLINK
+        if engine is not EngineName.YT_DLP and not is_page:
+            return source
+        page = source.url if is_page else self._page or source.url
+        options = fitting.options.yt_dlp.model_dump(mode="json")
+        found = await find(fitting.access, page, options, quality=fitting.effective.quality, source=source)
+        if place(source) in self._separate_sound:
+            self._separate_sound.add(place(found))
+        return found
 
     def key(self, source: Source) -> str:
         """Sources with the same key are played by the same engine object, one after the other."""
@@ -136,8 +146,13 @@ class Kit:
     async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Feed`: the bytes of a source, from whoever plays it under the configuration of the moment."""
         fitting, defaults = self._fitted, self._engines.options
-        feed: HttpFeed | FfmpegFeed
-        if self._plays(source) is EngineName.FFMPEG:
+        feed: Feed
+        plays = self._plays(source)
+        if plays is EngineName.STREAMLINK:
+            options = fitting.options.streamlink.model_dump(mode="json")
+            quality = fitting.effective.quality
+            feed = StreamlinkFeed(fitting.access, options, page=self._page, quality=quality, ffmpeg=defaults.ffmpeg)
+        elif plays is EngineName.FFMPEG:
             feed = FfmpegFeed(
                 defaults.ffmpeg,
                 fitting.session,
@@ -153,10 +168,10 @@ class Kit:
 
     def needs_ffmpeg(self, source: Source) -> None:
         """From now on this source is played by ffmpeg: our own engine does not join what it is made of."""
-        self._separate_sound.add(source.url.partition("?")[0])
+        self._separate_sound.add(place(source))
 
     def engine(self, source: Source) -> str:
-        """The name of the engine that plays a source."""
+        """The name of what plays a source."""
         return self._plays(source).value
 
     @property
@@ -165,9 +180,20 @@ class Kit:
         return self._fitting
 
     def _plays(self, source: Source) -> EngineName:
-        if source.protocol in ("rtmp", "srt") or source.url.partition("?")[0] in self._separate_sound:
+        engine = self._effective.engine
+        if engine is EngineName.STREAMLINK:
+            return engine
+        if source.protocol in ("rtmp", "srt") or place(source) in self._separate_sound:
             return EngineName.FFMPEG
-        return self._effective.engine
+        if engine is EngineName.YT_DLP:
+            player = self._fitted.options.yt_dlp.player
+            return EngineName.FFMPEG if player == "ffmpeg" else EngineName.NATIVE
+        return engine
 
 
 _CONCERNS = ("engine", "engine_options", "network", "quality")
+
+
+def place(source: Source) -> str:
+    """An address without its signature."""
+    return source.url.partition("?")[0]

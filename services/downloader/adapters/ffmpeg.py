@@ -119,7 +119,7 @@ class FfmpegFeed:
             raise SourceFailed(f"ffmpeg cannot be started ({type(error).__name__})") from None
 
     async def _chunks(self, program: Running, way: Relay | Gate | None) -> AsyncIterator[bytes]:
-        async for chunk in bytes_of(program, self._access.stall_s + self._options.analyze_s):
+        async for chunk in bytes_of(program, self._access.stall_s + self._options.analyze_s, self._access.stall_s):
             yield chunk
         ended = await program.ended()
         if self._container == "flv" and self._options.container == "auto" and _UNFIT.search(ended.complaints):

@@ -71,6 +71,7 @@ class Gate:
         finally:
             for copy in copies:
                 copy.cancel()
+            there_writer.close()  # before anything is awaited: that may be cancelled
             await asyncio.gather(*copies, return_exceptions=True)
             await _close(there_writer)
 

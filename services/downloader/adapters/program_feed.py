@@ -24,16 +24,18 @@ def workplace() -> Iterator[Path]:
         yield Path(folder)
 
 
-async def bytes_of(program: Running, stall_s: float) -> AsyncIterator[bytes]:
-    """The standard output of a program to its end; raises SourceFailed when nothing comes for ``stall_s`` seconds."""
+async def bytes_of(program: Running, start_s: float, stall_s: float) -> AsyncIterator[bytes]:
+    """The standard output of a program to its end; raises SourceFailed when nothing comes for so long, at the start and later."""
+    patience_s = start_s
     while True:
         try:
-            async with asyncio.timeout(stall_s):
+            async with asyncio.timeout(patience_s):
                 data = await program.output.read(READ_BYTES)
         except TimeoutError:
             raise SourceFailed("no data in time") from None
         if not data:
             return
+        patience_s = stall_s
         yield data
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from contracts.values import Effective, EndReason, Source
 from yarl import URL
 
 from services.downloader.adapters.engine import Offline, SourceFailed, SourcesUnavailable
+from services.downloader.adapters.selection import best
 
 HALF_LIFE_S = 60.0
 log = structlog.get_logger(__name__)
@@ -55,21 +56,6 @@ class Health:
         return count * math.pow(0.5, (self._clock() - at) / HALF_LIFE_S)
 
 
-def best(sources: Sequence[Source], effective: Effective, health: Health) -> Source:
-    """The healthiest source, then the wanted protocol, the wanted quality, the better priority, the higher bitrate."""
-
-    def rank(source: Source) -> tuple[int, bool, bool, int, int]:
-        return (
-            round(health.failures(source)),
-            effective.protocol not in ("any", source.protocol),
-            not _has_quality(source, effective.quality),
-            source.priority,
-            -source.bitrate,
-        )
-
-    return min(sources, key=rank)
-
-
 class LiveSources:
     """The sources of one recording, from the monitor. Without an answer the last known ones are tried again."""
 
@@ -87,7 +73,7 @@ class LiveSources:
             await self._resolve(ask=refresh)
         if not self._known:
             raise SourcesUnavailable("the channel is live, but nobody knows a source")
-        return best(self._known, self._effective, self._health)
+        return best(self._known, self._effective, self._health.failures)
 
     def failed(self, source: Source, failure: SourceFailed) -> None:
         """See `Sources`."""
@@ -200,11 +186,3 @@ async def _unsubscribe(subscription: Any) -> None:
 def _place(source: Source) -> str:
     url = URL(source.url)
     return f"{url.host}:{url.port}{url.path}"
-
-
-def _has_quality(source: Source, wanted: str) -> bool:
-    """Whether a source's quality is the wanted one; names are compared both ways, because platforms decorate them."""
-    wish, have = wanted.strip().lower(), source.quality.strip().lower()
-    if wish in ("", "best", "any") or not have:
-        return True
-    return wish in have or have in wish

@@ -6,7 +6,8 @@ from contracts.monitor import CheckChannel, SourcesResolved
 from contracts.values import Effective, EndReason, Source
 
 from services.downloader.adapters.engine import Offline, SourceFailed, SourcesUnavailable
-from services.downloader.adapters.sources import FixedSources, Health, LiveSources, best
+from services.downloader.adapters.selection import best
+from services.downloader.adapters.sources import FixedSources, Health, LiveSources
 
 FLV = Source(url="http://one/live.flv?sign=1", protocol="flv", quality="1080p", priority=0)
 HLS = Source(url="http://two/live.m3u8", protocol="hls", quality="1080p", priority=1)
@@ -153,12 +154,12 @@ def test_failures_are_forgotten_with_time_and_signatures_do_not_matter():
     ],
 )
 def test_the_configuration_chooses_among_healthy_sources(wanted, chosen):
-    assert best([SMALL, HLS, FLV], Effective(**wanted), Health()) == chosen
+    assert best([SMALL, HLS, FLV], Effective(**wanted), Health().failures) == chosen
 
 
 def test_the_higher_bitrate_wins_a_tie():
     rich = FLV.model_copy(update={"url": "http://rich/x.flv", "bitrate": 9})
-    assert best([FLV, rich], Effective(), Health()) == rich
+    assert best([FLV, rich], Effective(), Health().failures) == rich
 
 
 async def test_a_fixed_address_is_over_when_it_refuses_twice():

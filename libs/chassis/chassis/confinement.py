@@ -1,0 +1,62 @@
+"""What another project's library may do in a process of its own: reach what the egress policy allows, and start the programs that are named.
+
+Such a library opens its own connections, follows redirects and resolves names where none of our sessions sees it. An audit hook (PEP 578)
+is asked at the moment of the connection, with the address it goes to, whoever opens it; it cannot be taken off again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from chassis.egress import EgressPolicy, RefusedAddress
+
+_STARTS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn"})
+_SHELLS = frozenset({"os.system", "pty.spawn", "os.startfile"})
+_CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+
+
+def confine(policy: EgressPolicy, *, proxy: tuple[str, int] | None = None, programs: Collection[str] = ()) -> None:
+    """Bind this process to a policy, for ever: its connections (``proxy`` is open too), and the programs it may start, by path.
+
+    A connection that is refused raises RefusedAddress where it is made, a program PermissionError.
+    """
+    open_doors = _addresses(proxy) if proxy else frozenset()
+
+    def judge(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CONNECTS:
+            _judge_connection(policy, open_doors, arguments)
+        elif event == "socket.bind":
+            raise RefusedAddress("this process listens to nobody")
+        elif event in _STARTS and str(arguments[0]) not in programs:
+            raise PermissionError("this process may not start programs")
+        elif event in _SHELLS:
+            raise PermissionError("this process may not start a shell")
+
+    sys.addaudithook(judge)
+
+
+def _judge_connection(
+    policy: EgressPolicy, open_doors: Collection[tuple[str, int]], arguments: tuple[Any, ...]
+) -> None:
+    where = arguments[-1]
+    if where is None:  # a datagram on a connection that was judged
+        return
+    if not isinstance(where, tuple) or len(where) < 2:
+        raise RefusedAddress("only connections to the Internet are made here")
+    if (where[0], where[1]) in open_doors:
+        return
+    try:
+        address = ipaddress.ip_address(str(where[0]).partition("%")[0])
+    except ValueError:
+        raise RefusedAddress("a name was not resolved before it was connected to") from None
+    if category := policy.refusal(address):
+        raise RefusedAddress(f"the address is a {category} one")
+
+
+def _addresses(proxy: tuple[str, int]) -> frozenset[tuple[str, int]]:
+    found = socket.getaddrinfo(proxy[0], proxy[1], type=socket.SOCK_STREAM)
+    return frozenset((str(address[0]), proxy[1]) for *_, address in found)

@@ -1,0 +1,78 @@
+"""Which of several sources is taken: what is excluded, and the order of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from contracts.values import Effective, Selection, Source
+from yarl import URL
+
+from services.downloader.adapters.engine import SourcesUnavailable
+
+_SAME_CODEC = {"h264": "avc", "avc1": "avc", "h265": "hevc", "hvc1": "hevc", "hev1": "hevc", "av01": "av1"}
+
+
+def best(sources: Sequence[Source], effective: Effective, failures: Callable[[Source], float]) -> Source:
+    """The healthiest source that is not excluded.
+
+    Then the wanted format, codec, protocol, quality and network, the better priority and the higher bitrate decide, in this order.
+    Raises SourcesUnavailable when every source is excluded: what somebody blocked is not taken for lack of another.
+    """
+    selection = effective.selection
+    admitted = [source for source in sources if not _excluded(source, selection)]
+    if not admitted:
+        raise SourcesUnavailable("the channel is live, but the selection excludes every source")
+
+    def rank(source: Source) -> tuple[int, int, int, bool, bool, int, int, int]:
+        return (
+            round(failures(source)),
+            _place_in(selection.formats, lambda wish: _is_format(source, wish)),
+            _place_in(selection.codecs, lambda wish: _is_codec(source, wish)),
+            effective.protocol not in ("any", source.protocol),
+            not _has_quality(source, effective.quality),
+            _place_in(selection.prefer_cdns, lambda wish: wish.lower() in _host(source)),
+            source.priority,
+            -source.bitrate,
+        )
+
+    return min(admitted, key=rank)
+
+
+def _excluded(source: Source, selection: Selection) -> bool:
+    """A source without a known bitrate is inside of any bounds."""
+    host = _host(source)
+    if any(blocked.lower() in host for blocked in selection.block_cdns if blocked):
+        return True
+    if not source.bitrate:
+        return False
+    return source.bitrate < selection.min_bitrate or 0 < selection.max_bitrate < source.bitrate
+
+
+def _place_in(wishes: Sequence[str], fits: Callable[[str], bool]) -> int:
+    """How far down a list of wishes the first one is that fits; its length when none does."""
+    return next((place for place, wish in enumerate(wishes) if fits(wish)), len(wishes))
+
+
+def _is_format(source: Source, wish: str) -> bool:
+    return wish.strip().lower() in (source.protocol, source.container)
+
+
+def _is_codec(source: Source, wish: str) -> bool:
+    return bool(source.codec) and _codec(source.codec) == _codec(wish)
+
+
+def _codec(name: str) -> str:
+    short = name.strip().lower().partition(".")[0]
+    return _SAME_CODEC.get(short, short)
+
+
+def _host(source: Source) -> str:
+    return (URL(source.url).host or "").lower()
+
+
+def _has_quality(source: Source, wanted: str) -> bool:
+    """Whether a source's quality is the wanted one; names are compared both ways, because platforms decorate them."""
+    wish, have = wanted.strip().lower(), source.quality.strip().lower()
+    if wish in ("", "best", "any") or not have:
+        return True
+    return wish in have or have in wish
