@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from aircheck import chat, dead_letters, events, media, record, replay, streamers, up
+from aircheck import chat, dead_letters, events, media, reclaim, record, replay, streamers, up
 from aircheck.api import ApiError, NotLoggedIn
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command("up")(up.up)
 app.command("new-key")(up.new_key)
 app.command("record")(record.record)
+app.command("reclaim")(reclaim.reclaim)
 app.add_typer(chat.app, name="chat")
 app.add_typer(streamers.app, name="streamers")
 app.add_typer(events.app, name="events")

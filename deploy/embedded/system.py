@@ -172,7 +172,10 @@ class EmbeddedSystem:
                 "admin_password": self.options.admin_password,
                 "admin_password_file": self.options.data / "admin-password",
             }
-        return {"storage_uri": recordings} if service in ("downloader", "danmu", "pipeline") else {}
+        if service == "pipeline":
+            # Without a rule nothing is removed; with one, only what lies where this system records.
+            return {"storage_uri": recordings, "reclaim_roots": (recordings,)}
+        return {"storage_uri": recordings} if service in ("downloader", "danmu") else {}
 
     def _prepare_folders(self) -> None:
         for folder in (self.options.data, self.options.logs, self.options.data / "files"):

@@ -190,6 +190,13 @@ def _session_finished(event: pipeline.SessionFinished, about: About) -> Text:
 
 
 @tell.register
+def _session_reclaimed(event: pipeline.SessionReclaimed, about: About) -> Text:
+    who = _who(event, about)
+    body = f"{_count(event.files, 'file')} of a broadcast of {who} were removed to make room: {_size(event.bytes)}."
+    return Text(f"Files of {who} removed", body, "warning")
+
+
+@tell.register
 def _upload_completed(event: uploader.UploadCompleted, about: About) -> Text:
     name = _line(event.artifact.uri.rpartition("/")[2], 200)
     body = f"{name} of {_who(event, about)} was uploaded: {_size(event.artifact.size)} in {_duration(event.seconds * 1000)}."

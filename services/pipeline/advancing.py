@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from chassis.eventlog import Loaded
 from chassis.work import Work
 from contracts.message import Event
-from contracts.pipeline import RunCompleted, RunFailed, RunTriggered
+from contracts.pipeline import RunCompleted, RunFailed, RunTriggered, SessionFinished
 from contracts.uploader import CancelUpload, StartUpload
 
 from services.pipeline import store
@@ -42,6 +42,9 @@ async def advance_session(work: Work, at: Loaded[Session], events: Sequence[Even
     """Append events of a session and plan the runs they trigger."""
     await work.append(at, events)
     after = SESSION.fold(events, at.state)
+    for finished in (event for event in events if isinstance(event, SessionFinished)):
+        if after.plan is not None:
+            await store.add_finished(work.connection, after.plan, finished.session_id, tuple(after.files.values()))
     for trigger in (event for event in events if isinstance(event, RunTriggered)):
         if trigger.kind == "manual" or trigger.run_id in at.state.runs:
             continue

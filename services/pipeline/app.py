@@ -9,6 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
+from chassis import leases
 from chassis.service import Service
 from chassis.settings import load
 from chassis.storage import Storage, StorageOptions
@@ -20,9 +21,12 @@ from services.pipeline.adapters.ffmpeg import Ffmpeg, locate
 from services.pipeline.adapters.files import Files
 from services.pipeline.adapters.processor import Processors
 from services.pipeline.adapters.remux import Remux
+from services.pipeline.adapters.shelves import Shelves
 from services.pipeline.adapters.thumbnail import Thumbnail
 from services.pipeline.advancing import JOB
-from services.pipeline.handlers import handlers
+from services.pipeline.domain.reclaim import Policy
+from services.pipeline.handlers import RECLAIM, handlers
+from services.pipeline.reclaiming import REGULAR, Reclaimer, Rules
 from services.pipeline.runner import JobRunner, work_folder
 from services.pipeline.settings import PipelineSettings
 
@@ -46,16 +50,33 @@ def build(settings: PipelineSettings | None = None) -> Service:
     files = Files(options, storage_uri=chosen.storage_uri, roots=roots)
     service.resources.provide(processors)
     service.resources.provide(files)
+    shelves = Shelves(chosen.reclaim_roots, options)
+    rules = Rules(policy_of(chosen), chosen.reclaim_every_s)
     runner = JobRunner(service, processors, files, chosen)
 
     async def prepare() -> None:
         # Another replica on this machine may be at work in the same folder: only what no job can own any more goes.
         await asyncio.to_thread(_remove_leftovers, work_folder(chosen), older_than_s=2 * chosen.job_timeout_s)
         service.add_runner(JOB, runner.run, concurrency=chosen.concurrency)
+        async with service.pool.acquire() as connection:
+            await leases.offer(connection, RECLAIM, f"{RECLAIM}:{REGULAR}")
+        # One at a time, so that a request and the policy do not remove the same things.
+        service.add_runner(RECLAIM, Reclaimer(service, shelves, rules).run, concurrency=1)
 
     service.on_start(prepare)
     service.on_commit(runner.wake)
     return service
+
+
+def policy_of(settings: PipelineSettings) -> Policy:
+    """Which sessions go, as the settings say."""
+    return Policy(
+        keep_days=settings.reclaim_keep_days,
+        max_total_gb=settings.reclaim_max_total_gb,
+        min_free_mb=settings.reclaim_min_free_mb,
+        only_uploaded=settings.reclaim_only_uploaded,
+        protect_s=settings.reclaim_protect_hours * 3600,
+    )
 
 
 def _remove_leftovers(folder: Path, *, older_than_s: float) -> None:

@@ -9,9 +9,10 @@ from chassis.work import Work
 from contracts.aggregate import Rejected
 from contracts.danmu import ChatEnded, ChatFileCompleted
 from contracts.downloader import SegmentCompleted
-from contracts.pipeline import CancelRun, PlanRun, RetryRun, RunPlanned
+from contracts.message import Event
+from contracts.pipeline import CancelRun, PlanRun, Reclaim, RetryRun, RunPlanned
 from contracts.scheduler import ProcessCompleted, RecordingPlanned
-from contracts.uploader import UploadCancelled, UploadCompleted, UploadFailed
+from contracts.uploader import UploadCancelled, UploadCompleted, UploadFailed, UploadRequested
 from contracts.values import Artifact, Step
 
 from services.pipeline import store
@@ -19,7 +20,8 @@ from services.pipeline.adapters.failure import ProcessingRefused
 from services.pipeline.adapters.files import Files
 from services.pipeline.adapters.processor import Processors
 from services.pipeline.advancing import advance_run, advance_session
-from services.pipeline.domain import RUN, SESSION, Session
+from services.pipeline.domain import REQUEST, RUN, SESSION, Session
+from services.pipeline.domain import reclaim as reclaim_domain
 from services.pipeline.domain import run as run_domain
 from services.pipeline.domain import session as session_domain
 from services.pipeline.domain.graph import job_of_upload
@@ -55,25 +57,31 @@ async def on_chat_ended(event: ChatEnded, work: Work) -> None:
     await advance_session(work, at, session_domain.decide_chat_ended(at.state, event))
 
 
+async def on_upload_requested(event: UploadRequested, work: Work) -> None:
+    """Remember which file an upload is of: what was uploaded may go to make room."""
+    await store.follow_upload(await work.begin(), event)
+
+
 async def on_upload_completed(event: UploadCompleted, work: Work) -> None:
     """A file of an upload job is at its destination. Uploads that somebody else asked for are none of ours."""
     job_id = job_of_upload(event.upload_id)
     run_id = await store.run_of(await work.begin(), job_id)
-    if run_id is None:
+    at = await work.load(RUN, run_id) if run_id is not None else None
+    await store.follow_upload(work.connection, event)
+    if at is None:
         return
-    at = await work.load(RUN, run_id)
     decided = run_domain.decide_uploaded(at.state, job_id, event.upload_id, event.artifact, event.seconds)
     await advance_run(work, at, decided, settled_upload=event.upload_id)
 
 
 async def on_upload_failed(event: UploadFailed, work: Work) -> None:
     """A file of an upload job did not arrive."""
-    await _fail_upload(event.upload_id, f"{event.error} (after {event.attempts} attempts)", work)
+    await _fail_upload(event, event.upload_id, f"{event.error} (after {event.attempts} attempts)", work)
 
 
 async def on_upload_cancelled(event: UploadCancelled, work: Work) -> None:
     """Somebody gave an upload up that a job waits for."""
-    await _fail_upload(event.upload_id, "the upload was cancelled", work)
+    await _fail_upload(event, event.upload_id, "the upload was cancelled", work)
 
 
 async def plan_run(command: PlanRun, work: Work) -> None:
@@ -114,15 +122,29 @@ async def cancel_run(command: CancelRun, work: Work) -> None:
     await advance_run(work, at, run_domain.decide_cancel(at.state, command.run_id))
 
 
-async def _fail_upload(upload_id: str, error: str, work: Work) -> None:
+async def reclaim(command: Reclaim, work: Work) -> None:
+    """Answer later what would go, or let it go: looking takes a while."""
+    at = await work.load(REQUEST, command.request_id)
+    events = reclaim_domain.decide_request(at.state, command)
+    await work.append(at, events)
+    if events:
+        await work.offer(RECLAIM, f"{RECLAIM}:{command.request_id}")
+
+
+async def _fail_upload(event: Event, upload_id: str, error: str, work: Work) -> None:
     job_id = job_of_upload(upload_id)
     run_id = await store.run_of(await work.begin(), job_id)
-    if run_id is None:
+    at = await work.load(RUN, run_id) if run_id is not None else None
+    await store.follow_upload(work.connection, event)
+    if at is None:
         return
-    at = await work.load(RUN, run_id)
     job = at.state.job(job_id)
     if job is not None and upload_id in job.upload_ids:
         await advance_run(work, at, run_domain.decide_fail(at.state, job_id, error), settled_upload=upload_id)
+
+
+RECLAIM = "reclaim"
+"""The kind of lease that requests to make room are claimed under."""
 
 
 def _check_options(steps: Sequence[Step], processors: Processors) -> None:
@@ -152,10 +174,12 @@ def handlers() -> Handlers:
     registry.event(ChatFileCompleted)(on_chat_file_completed)
     registry.event(ProcessCompleted)(on_process_completed)
     registry.event(ChatEnded)(on_chat_ended)
+    registry.event(UploadRequested)(on_upload_requested)
     registry.event(UploadCompleted)(on_upload_completed)
     registry.event(UploadFailed)(on_upload_failed)
     registry.event(UploadCancelled)(on_upload_cancelled)
     registry.command(PlanRun)(plan_run)
     registry.command(RetryRun)(retry_run)
     registry.command(CancelRun)(cancel_run)
+    registry.command(Reclaim)(reclaim)
     return registry

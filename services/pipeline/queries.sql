@@ -26,3 +26,37 @@ with mine as materialized (
 )
 update jobs set receipts = receipts || jsonb_build_object($2::text, $3::jsonb) where job_id = $1 and exists (select from mine)
 returning job_id
+
+-- name: add_finished
+insert into finished_sessions (session_id, streamer_id, streamer_name, title, finished_at, files) values ($1, $2, $3, $4, now(), $5::jsonb)
+on conflict do nothing
+
+-- name: finished_sessions
+select session_id, streamer_id, streamer_name, title, finished_at, files::text as files from finished_sessions where not going order by finished_at
+
+-- name: going_sessions
+select session_id from finished_sessions where going
+
+-- name: session_goes
+update finished_sessions set going = true where session_id = $1
+
+-- name: session_gone
+delete from finished_sessions where session_id = $1
+
+-- name: forget_uploads
+delete from uploads where session_id = $1
+
+-- name: upload_requested
+insert into uploads (upload_id, session_id, source, destination) values ($1, $2, $3, $4) on conflict do nothing
+
+-- name: upload_done
+update uploads set done = true, destination = $2 where upload_id = $1
+
+-- name: upload_given_up
+delete from uploads where upload_id = $1
+
+-- name: uploads
+select session_id, source, destination, done from uploads
+
+-- name: open_runs
+select distinct run_id from jobs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from chassis.settings import ServiceSettings
+from contracts.pipeline import ReclaimUploaded
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -35,5 +36,19 @@ class PipelineSettings(ServiceSettings):
     """Folders and buckets, besides ``data_dir`` and ``storage_uri``, whose files may be named in a run planned by hand."""
     copy_root: str = ""
     """Folder or bucket below which ``copy`` steps write; empty: such steps fail."""
+    reclaim_roots: tuple[str, ...] = ()
+    """Folders and buckets (``file:///…``, ``s3://…``) that files of finished sessions may be removed from; empty: nothing is ever removed."""
+    reclaim_keep_days: Annotated[float, Field(ge=0)] = 0.0
+    """Sessions that finished earlier go; 0: age is no reason."""
+    reclaim_max_total_gb: Annotated[float, Field(ge=0)] = 0.0
+    """The oldest sessions go until this much is left; 0: no limit."""
+    reclaim_min_free_mb: Annotated[int, Field(ge=0)] = 0
+    """The oldest sessions go until this much is free on the disk of the roots; 0: no limit."""
+    reclaim_only_uploaded: ReclaimUploaded = "no"
+    """What must have been uploaded before a session goes: nothing (``no``), its videos (``media``), every file of it (``all``)."""
+    reclaim_protect_hours: Annotated[float, Field(ge=0)] = 24.0
+    """Sessions that finished less than this ago never go."""
+    reclaim_every_s: Annotated[float, Field(gt=0)] = 300.0
+    """How often the policy is looked at."""
     allow_execute: tuple[str, ...] = ()
     """Absolute paths of the programs ``execute`` steps may run; empty: such steps fail."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from chassis.database import Connection
 from chassis.errors import LeaseLost
 from chassis.eventlog import Fence
 from chassis.sql import beside
+from contracts.message import Event
+from contracts.pipeline import ProcessingPlanned
+from contracts.uploader import UploadCancelled, UploadCompleted, UploadFailed, UploadRequested
 from contracts.values import Artifact
 
 QUERIES = beside(__file__)
@@ -71,3 +75,90 @@ async def save_receipt(connection: Connection, job_id: str, slot: str, artifact:
     )
     if saved is None:
         raise LeaseLost(fence.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished session whose files may still be there."""
+
+    session_id: str
+    streamer_id: str
+    streamer_name: str
+    title: str
+    finished_at: datetime
+    files: tuple[Artifact, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One upload of a session's file, whoever asked for it."""
+
+    session_id: str
+    source: str
+    destination: str
+    done: bool
+
+
+async def add_finished(
+    connection: Connection, plan: ProcessingPlanned, session_id: str, files: Sequence[Artifact]
+) -> None:
+    """A session is finished."""
+    listed = json.dumps([file.model_dump(mode="json") for file in files])
+    await connection.execute(
+        QUERIES["add_finished"], session_id, plan.streamer_id, plan.streamer_name, plan.title, listed
+    )
+
+
+async def finished_sessions(connection: Connection) -> list[Finished]:
+    """Finished sessions, oldest first, without those that go already."""
+    return [
+        Finished(
+            row["session_id"],
+            row["streamer_id"],
+            row["streamer_name"],
+            row["title"],
+            row["finished_at"],
+            tuple(Artifact.model_validate(file) for file in json.loads(row["files"])),
+        )
+        for row in await connection.fetch(QUERIES["finished_sessions"])
+    ]
+
+
+async def going_sessions(connection: Connection) -> list[str]:
+    """Sessions whose removal was begun."""
+    return [row["session_id"] for row in await connection.fetch(QUERIES["going_sessions"])]
+
+
+async def session_goes(connection: Connection, session_id: str) -> None:
+    """The removal of a session begins."""
+    await connection.execute(QUERIES["session_goes"], session_id)
+
+
+async def session_gone(connection: Connection, session_id: str) -> None:
+    """The files of a session are gone."""
+    await connection.execute(QUERIES["session_gone"], session_id)
+    await connection.execute(QUERIES["forget_uploads"], session_id)
+
+
+async def follow_upload(connection: Connection, event: Event) -> None:
+    """Remember what was uploaded, and what is on its way."""
+    match event:
+        case UploadRequested():
+            await connection.execute(
+                QUERIES["upload_requested"], event.upload_id, event.session_id, event.source.uri, event.destination
+            )
+        case UploadCompleted():
+            await connection.execute(QUERIES["upload_done"], event.upload_id, event.artifact.uri)
+        case UploadFailed() | UploadCancelled():
+            await connection.execute(QUERIES["upload_given_up"], event.upload_id)
+
+
+async def uploads(connection: Connection) -> list[Upload]:
+    """All uploads of sessions that are still here."""
+    rows = await connection.fetch(QUERIES["uploads"])
+    return [Upload(row["session_id"], row["source"], row["destination"], row["done"]) for row in rows]
+
+
+async def open_runs(connection: Connection) -> list[str]:
+    """Runs with jobs that are not over."""
+    return [row["run_id"] for row in await connection.fetch(QUERIES["open_runs"])]

@@ -186,7 +186,7 @@ async def test_a_stop_before_the_start_is_remembered(nats_url: str, postgres_dsn
     # then the recording is over without having begun
     assert ended(world).reason is EndReason.STOPPED
     assert not world.of(RecordingStarted)
-    assert not (tmp_path / "recordings").exists()
+    assert [path for path in (tmp_path / "recordings").rglob("*") if path.is_file()] == []
 
 
 async def test_of_two_replicas_one_records(nats_url: str, postgres_dsn: str, tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from contracts.message import Command, Event, Signal
+from pydantic import Field
+
+from contracts.message import Command, Event, Signal, Value
 from contracts.values import Artifact, Id, Pipelines, Step, Uri
 
+ReclaimUploaded = Literal["no", "media", "all"]
+"""What must have been uploaded before a session goes: nothing, its videos (or what was made of them), every file of it."""
 RunKind = Literal["segment", "paired", "session", "manual"]
 
 
@@ -29,6 +33,83 @@ class CancelRun(Command, type="pipeline.cancel_run.v1", key="run_id"):
     """Cancel every unfinished job of a run."""
 
     run_id: Id
+
+
+class Reclaim(Command, type="pipeline.reclaim.v1", key="request_id"):
+    """Look which sessions the policy lets go, and remove their files unless ``dry_run``. ``None`` leaves a rule to the settings; 0 is off."""
+
+    request_id: Id
+    dry_run: bool = True
+    keep_days: Annotated[float, Field(ge=0, le=36_500)] | None = None
+    max_total_gb: Annotated[float, Field(ge=0)] | None = None
+    min_free_mb: Annotated[int, Field(ge=0)] | None = None
+    only_uploaded: ReclaimUploaded | None = None
+
+
+class ReclaimRequested(Event, type="pipeline.reclaim.requested.v1", key="request_id"):
+    """Somebody asked what would be removed, or for its removal. First event of its stream; carries the request."""
+
+    request_id: Id
+    dry_run: bool
+    keep_days: float | None = None
+    max_total_gb: float | None = None
+    min_free_mb: int | None = None
+    only_uploaded: ReclaimUploaded | None = None
+
+
+class ReclaimItem(Value):
+    """A session that goes, or that a rule would let go if ``blocked`` did not say why it stays. ``bytes`` are those that lie there now."""
+
+    session_id: Id
+    streamer_name: str
+    title: str
+    finished_at: str
+    files: int
+    bytes: int
+    reason: str
+    blocked: str = ""
+
+
+class ReclaimPlanned(Event, type="pipeline.reclaim.planned.v1", key="request_id"):
+    """The answer to a request: the sessions that go, oldest first, and those that stay although a rule concerns them (500 in all at most).
+
+    ``sessions``, ``files`` and ``bytes`` count everything that goes. Last event of the stream of a dry run.
+    """
+
+    request_id: Id
+    items: tuple[ReclaimItem, ...]
+    sessions: int
+    files: int
+    bytes: int
+
+
+class ReclaimCompleted(Event, type="pipeline.reclaim.completed.v1", key="request_id"):
+    """What a request planned is removed. Last event of its stream."""
+
+    request_id: Id
+    sessions: int
+    bytes: int
+
+
+class ReclaimStarted(Event, type="pipeline.session.reclaim_started.v1", key="session_id"):
+    """The files of a session are going to be removed, all of them together: said before the first one goes, so that history knows them.
+
+    Lists that are too long for one event come in several of them, in the same transaction.
+    """
+
+    session_id: Id
+    streamer_id: Id
+    reason: str
+    files: tuple[Artifact, ...]
+
+
+class SessionReclaimed(Event, type="pipeline.session.reclaimed.v1", key="session_id"):
+    """The files of a session are removed to make room; those that were uploaded are where they were uploaded to."""
+
+    session_id: Id
+    streamer_id: Id
+    files: int
+    bytes: int
 
 
 class RunPlanned(Event, type="pipeline.run.planned.v1", key="run_id"):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from contracts.downloader import ReplicaStatus
+from contracts.pipeline import ReclaimItem, ReclaimUploaded
 from contracts.values import Artifact, Effective, Id, Layer, Step
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -85,7 +86,9 @@ class SessionChat(BaseModel):
 
 
 class Session(BaseModel):
-    """A broadcast and what was made of it. ``recorded_at``: nothing more will be recorded; ``finished_at``: everything is processed."""
+    """A broadcast and what was made of it. ``recorded_at``: nothing more will be recorded; ``finished_at``: everything is processed;
+    ``reclaimed_at``: its files were removed to make room.
+    """
 
     id: str
     streamer_id: str
@@ -108,6 +111,8 @@ class Session(BaseModel):
     recorded_at: datetime | None
     finished_at: datetime | None
     failed_runs: int | None
+    reclaimed_at: datetime | None
+    reclaim_reason: str
     chat: SessionChat | None
 
 
@@ -121,6 +126,7 @@ class Manifest(BaseModel):
     failed_runs: int
     manifest: list[Artifact]
     finished_at: datetime
+    reclaimed_at: datetime | None
 
 
 class ChatFile(BaseModel):
@@ -216,11 +222,41 @@ class Recording(BaseModel):
     priority: str
     not_before: datetime | None
     queue_position: int | None
+    reclaimed_at: datetime | None
     requested_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     version: int
     progress: Json | None = None
+
+
+class ReclaimRequest(BaseModel):
+    """Look what would be removed (``dry_run``), or remove it. Rules that are null are those of the settings; 0 switches one off."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dry_run: bool = True
+    keep_days: Annotated[float, Field(ge=0, le=36_500)] | None = None
+    max_total_gb: Annotated[float, Field(ge=0)] | None = None
+    min_free_mb: Annotated[int, Field(ge=0)] | None = None
+    only_uploaded: ReclaimUploaded | None = None
+
+
+class Reclaim(BaseModel):
+    """A request to make room. ``state``: requested, running or completed; ``items`` are the sessions that go and those that a rule
+    concerns but that stay (``blocked`` says why); ``sessions``, ``files`` and ``bytes`` count what goes.
+    """
+
+    id: str
+    dry_run: bool
+    state: str
+    items: list[ReclaimItem]
+    sessions: int
+    files: int
+    bytes: int
+    requested_at: datetime
+    ended_at: datetime | None
+    version: int
 
 
 class Slots(BaseModel):

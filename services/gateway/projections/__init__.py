@@ -7,6 +7,7 @@ from services.gateway.projections.jobs import JOBS
 from services.gateway.projections.layers import LAYERS
 from services.gateway.projections.model import ReadModel
 from services.gateway.projections.notifications import NOTIFICATIONS
+from services.gateway.projections.reclaims import RECLAIMS
 from services.gateway.projections.recordings import RECORDINGS
 from services.gateway.projections.sessions import SESSIONS
 from services.gateway.projections.streamers import STREAMERS
@@ -19,6 +20,7 @@ MODELS: tuple[ReadModel, ...] = (
     RECORDINGS,
     JOBS,
     UPLOADS,
+    RECLAIMS,
     NOTIFICATIONS,
     DEAD_LETTERS,
 )

@@ -51,6 +51,11 @@ async def manifest(connection: Connection, session_id: str) -> Item | None:
     return await _one(connection, "manifest", session_id)
 
 
+async def reclaim(connection: Connection, request_id: str) -> Item | None:
+    """A request to make room and its answer."""
+    return await _one(connection, "reclaim", request_id)
+
+
 async def chat(connection: Connection, session_id: str) -> Item | None:
     """The chat of a session with its files."""
     found = await _one(connection, "chat", session_id)

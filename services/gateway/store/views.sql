@@ -38,13 +38,14 @@ select to_jsonb(x) as item from (
     s.reason, s.version,
     coalesce(r.recordings, '[]'::jsonb) as recordings, coalesce(r.segments, 0) as segments, coalesce(r.duration_ms, 0) as duration_ms,
     coalesce(r.bytes, 0) as bytes, coalesce(r.lost_ms, 0) as lost_ms,
-    p.completed_at as recorded_at, m.finished_at, m.failed_runs,
+    p.completed_at as recorded_at, m.finished_at, m.failed_runs, g.reclaimed_at, coalesce(g.reason, '') as reclaim_reason,
     case when c.session_id is null then null
          else jsonb_build_object('state', c.state, 'kind', c.kind, 'files', c.files, 'lines', c.lines, 'cause', c.cause) end as chat
   from rm_sessions s
   left join rm_processes p using (session_id)
   left join rm_chats c using (session_id)
   left join rm_manifests m using (session_id)
+  left join rm_reclaimed g using (session_id)
   left join lateral (
     select jsonb_agg(r.recording_id order by r.requested_at, r.recording_id) as recordings, sum(r.segments) as segments,
            sum(r.duration_ms) as duration_ms, sum(r.bytes) as bytes, sum(r.lost_ms) as lost_ms
@@ -56,7 +57,13 @@ select to_jsonb(x) as item from (
 
 -- name: manifest
 select to_jsonb(x) as item from (
-  select session_id, segments, duration_ms, chat_lines, failed_runs, manifest, finished_at from rm_manifests where session_id = $1
+  select session_id, segments, duration_ms, chat_lines, failed_runs, manifest, finished_at, g.reclaimed_at
+  from rm_manifests left join rm_reclaimed g using (session_id) where session_id = $1
+) x
+
+-- name: reclaim
+select to_jsonb(x) as item from (
+  select request_id as id, dry_run, state, items, sessions, files, bytes, requested_at, ended_at, version from rm_reclaims where request_id = $1
 ) x
 
 -- name: chat_files
@@ -97,6 +104,7 @@ select count(*) from rm_recordings where state = 'requested'
 select to_jsonb(x) as item from (
   select recording_id as id, session_id, streamer_id, streamer_name, url, platform, title, category, state, worker, epoch, engine, segments, gaps, lost_ms, duration_ms,
     bytes, reason, detail, priority, not_before, requested_at, started_at, ended_at, version,
+    (select reclaimed_at from rm_reclaimed g where g.session_id = r.session_id) as reclaimed_at,
     case when state = 'requested' then (
       select count(*) + 1 from rm_recordings q
       where q.state = 'requested' and (q.queue_rank, q.requested_at, q.recording_id) < (r.queue_rank, r.requested_at, r.recording_id)

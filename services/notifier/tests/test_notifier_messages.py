@@ -60,6 +60,8 @@ SAMPLES: dict[Event, tuple[str, str, str]] = {
         **SESSION, segments=3, duration_ms=7_200_000, chat_lines=1, failed_runs=0, manifest=()): (
         "Broadcast of Anna is finished",
         "Everything of the broadcast of Anna with “Night train” is done: 3 segments, 2 h 00 min, 1 chat line.", "success"),
+    pipeline.SessionReclaimed(**SESSION, files=4, bytes=1_234_000_000): (
+        "Files of Anna removed", "4 files of a broadcast of Anna were removed to make room: 1.2 GB.", "warning"),
     uploader.UploadCompleted(upload_id="u", session_id="s", artifact=FILE, seconds=61.0): (
         "Uploaded 001.mp4", "001.mp4 of Anna was uploaded: 1.2 GB in 1 min 01 s.", "success"),
     uploader.UploadFailed(upload_id="u", session_id="s", error="no such bucket", attempts=10): (

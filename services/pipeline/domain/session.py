@@ -15,6 +15,7 @@ from contracts.pipeline import (
     FilesAdded,
     ManifestListed,
     ProcessingPlanned,
+    ReclaimStarted,
     RecordingsClosed,
     RunKind,
     RunOver,
@@ -22,6 +23,7 @@ from contracts.pipeline import (
     RunTriggered,
     SegmentAdded,
     SessionFinished,
+    SessionReclaimed,
 )
 from contracts.scheduler import ProcessCompleted, RecordingPlanned
 from contracts.values import Artifact, Step
@@ -45,7 +47,7 @@ class SessionRun:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What is known of one session. ``files`` is its manifest so far, by URI."""
+    """What is known of one session. ``files`` is its manifest so far, by URI; ``going`` what is being removed."""
 
     plan: ProcessingPlanned | None = None
     segments: Mapping[Place, SegmentAdded] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class Session:
     recordings: RecordingsClosed | None = None
     chat: ChatClosed | None = None
     finished: bool = False
+    going: tuple[Artifact, ...] = ()
+    reclaimed: bool = False
 
     def run_of(self, kind: RunKind, place: Place) -> SessionRun | None:
         """The run of a kind that was triggered for a segment."""
@@ -93,6 +97,10 @@ def _evolve_ends(state: Session, event: Event) -> Session:
             return replace(state, chat=event)
         case SessionFinished():
             return replace(state, finished=True)
+        case ReclaimStarted():
+            return replace(state, going=(*state.going, *event.files))
+        case SessionReclaimed():
+            return replace(state, going=(), reclaimed=True)
     return state
 
 
