@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from .acfun import AcfunPlatform
 from .bigo import BigoPlatform
 from .bilibili import BilibiliEndpoints
 from .changes import Changes
@@ -53,6 +54,7 @@ class Studio(StudioUrls):
         self._keys = WbiKeys()
         self.douyu = DouyuPlatform(self._changes)
         self.douyin = DouyinPlatform(self._changes)
+        self.acfun = AcfunPlatform(self._changes)
         self.huya = HuyaPlatform(self._changes)
         self.bigo = BigoPlatform(self._changes)
         self.twitch = TwitchChat()
@@ -64,7 +66,7 @@ class Studio(StudioUrls):
         self.twitcasting = TwitcastingChat()
         self.niconico = NiconicoChat()
         self._platforms = (
-            *(self.douyu, self.douyin, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
+            *(self.acfun, self.douyu, self.douyin, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
             *(self.twitch, self.youtube, self.kick, self.twitcasting, self.niconico),
         )
         self._runner: web.AppRunner | None = None

@@ -5,6 +5,7 @@ A protocol is one codec (pure) and one driver, registered with `@source("kind")`
 
 from __future__ import annotations
 
+from services.danmu.adapters import acfun_driver as acfun_driver
 from services.danmu.adapters import bigo_driver as bigo_driver
 from services.danmu.adapters import bilibili_driver as bilibili_driver
 from services.danmu.adapters import chzzk_driver as chzzk_driver

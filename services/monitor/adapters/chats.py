@@ -16,6 +16,7 @@ ChatOf = Callable[[URL], Chat | None]
 _platforms: Final[dict[str, ChatOf]] = {}
 _WANT_LIVE_ID: Final = frozenset({"bigo", "douyin"})
 
+_MAX_DIGITS: Final = 18
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _YOUTUBE_VIDEO: Final = re.compile(r"[A-Za-z0-9_-]{11}")
 _YOUTUBE_SHORT: Final = re.compile(
@@ -173,3 +174,11 @@ def _douyin(page: URL) -> Chat | None:
     """``live.douyin.com/<name>``."""
     name = part(page, 0)
     return Chat(kind="douyin", descriptor={"room_id": name}) if name else None
+
+
+@chat_at("live.acfun.cn", "acfun.cn")
+def _acfun(page: URL) -> Chat | None:
+    """``live.acfun.cn/live/<number>``, ``m.acfun.cn/live/detail/<number>``."""
+    number = page.name
+    numbered = part(page, 0) == "live" and number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+    return Chat(kind="acfun", descriptor={"room_id": number}) if numbered else None

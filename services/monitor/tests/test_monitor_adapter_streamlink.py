@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from chassis.egress import EgressPolicy, open_session
+from contracts.values import Chat
+from yarl import URL
 
+from services.monitor.adapters import chats
 from services.monitor.adapters.platform import (
     ChannelNotFound,
     ChannelRef,
@@ -122,6 +125,20 @@ async def test_a_live_channel(site: Site, ask: Callable[..., Any]) -> None:
     assert probe.sources[0].headers["Referer"] == "https://a.example/"
     assert "Mozilla" in probe.sources[0].headers["User-Agent"]
     assert "secret=1" not in str(probe)
+
+
+async def test_a_channel_with_a_chat_we_speak_is_found_with_it(
+    ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def live(plugin: Any) -> Any:
+        plugin.id = 77
+
+    def chat_here(page: URL) -> Chat | None:
+        return Chat(kind="bigo", descriptor={"room_id": page.name})
+
+    assert (await ask(live)).chat is None
+    monkeypatch.setitem(chats._platforms, "127.0.0.1", chat_here)
+    assert (await ask(live)).chat == Chat(kind="bigo", descriptor={"room_id": "anna", "live_id": "77"})
 
 
 async def test_the_wanted_protocol_comes_first(site: Site, ask: Callable[..., Any]) -> None:

@@ -23,6 +23,8 @@ def test_an_unknown_page_has_no_chat(url: str) -> None:
         ("https://www.huya.com/lpl", "huya", "lpl"),
         ("https://www.bigo.tv/ar/somebody", "bigo", "somebody"),
         ("https://www.bigo.tv/6400", "bigo", "6400"),
+        ("https://live.acfun.cn/live/23682490", "acfun", "23682490"),
+        ("https://m.acfun.cn/live/detail/23682490", "acfun", "23682490"),
         ("https://live.douyin.com/745964462470?x=1", "douyin", "745964462470"),
         ("https://m.huya.com/998?shareid=1", "huya", "998"),
     ],
@@ -111,7 +113,15 @@ def test_a_niconico_programme(url: str, programme: str | None) -> None:
     assert chat_of(url) == (Chat(kind="niconico", descriptor={"programme": programme}) if programme else None)
 
 
-@pytest.mark.parametrize("url", ["https://www.douyu.com/", "https://www.douyu.com/x/../.."])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://www.douyu.com/",
+        "https://www.acfun.cn/v/ac123",
+        "https://live.acfun.cn/live/x",
+        "https://www.douyu.com/x/../..",
+    ],
+)
 def test_a_page_that_is_no_channel_has_no_chat(url: str) -> None:
     assert chat_of(url) is None
 
