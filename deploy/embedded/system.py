@@ -175,7 +175,10 @@ class EmbeddedSystem:
         if service == "pipeline":
             # Without a rule nothing is removed; with one, only what lies where this system records.
             return {"storage_uri": recordings, "reclaim_roots": (recordings,)}
-        return {"storage_uri": recordings} if service in ("downloader", "danmu") else {}
+        if service == "danmu":
+            # One replica: nobody takes over its chats when it stops.
+            return {"storage_uri": recordings, "successor_s": 0}
+        return {"storage_uri": recordings} if service == "downloader" else {}
 
     def _prepare_folders(self) -> None:
         for folder in (self.options.data, self.options.logs, self.options.data / "files"):

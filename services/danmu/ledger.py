@@ -12,7 +12,7 @@ from contracts.message import Event
 
 from services.danmu import store
 from services.danmu.domain import CHAT, Chat
-from services.danmu.store import View
+from services.danmu.store import Mark, View
 
 Decide = Callable[[Chat], list[Event]]
 Also = Callable[[Connection], Awaitable[None]]
@@ -33,6 +33,11 @@ class Ledger:
         """See :func:`services.danmu.store.statistics`."""
         async with self._service.pool.acquire() as connection:
             return await store.statistics(connection, session_id)
+
+    async def mark(self, session_id: str, mark: Mark, epoch: int) -> None:
+        """Tell the other owner of a session how far this one is."""
+        async with self._service.pool.acquire() as connection:
+            await store.mark(connection, session_id, mark, epoch)
 
     async def append(self, lease: Lease, metadata: Metadata, decide: Decide, also: Also | None = None) -> None:
         """Append what ``decide`` says and do what belongs to it in one transaction. Raises LeaseLost."""

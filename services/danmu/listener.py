@@ -58,6 +58,8 @@ class Listener:
         self.journal, self._tally = journal, tally
         self.changes: deque[ConnectionChange] = deque(maxlen=MAX_CHANGES)
         self._kind, self._source, self._live, self._wake = kind, source, live, wake
+        self.quiet = False
+        """Another owner passes the lines on to browsers."""
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = False
         self._outage = _Outage()
@@ -107,13 +109,19 @@ class Listener:
             log.warning("chat.lines_dropped", lines=lost, total=self.journal.dropped)
             self._dropped = self.journal.dropped
 
+    @property
+    def connected(self) -> bool:
+        """Whether this owner is in the room."""
+        return self._connected
+
     async def _listen(self) -> None:
         async for item in self._source.messages():
             if isinstance(item, ConnectionChange):
                 self._note(item)
             else:
                 self._keep(item)
-                await self._live.send(item)
+                if not self.quiet:
+                    await self._live.send(item)
 
     async def _keep_flushing(self) -> None:
         while True:

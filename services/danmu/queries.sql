@@ -48,7 +48,8 @@ update chats set revision = revision + 1 where session_id = $1
 
 -- name: load_plan
 select session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata,
-       reason, expected, over_ms, over_metadata, own_recording_id, cut_every_ms
+       reason, expected, over_ms, over_metadata, own_recording_id, cut_every_ms,
+       leaving_epoch, holding_epoch, joined_epoch, departed_epoch
 from chats where session_id = $1 and not ended
 
 -- name: load_segments
@@ -75,3 +76,15 @@ select statistics from chats where session_id = $1
 
 -- name: save_statistics
 update chats set statistics = $2 where session_id = $1
+
+-- name: mark_leaving
+update chats set leaving_epoch = $2, revision = revision + 1 where session_id = $1 and leaving_epoch < $2
+
+-- name: mark_holding
+update chats set holding_epoch = $2, revision = revision + 1 where session_id = $1 and holding_epoch < $2
+
+-- name: mark_joined
+update chats set joined_epoch = $2, revision = revision + 1 where session_id = $1 and joined_epoch < $2
+
+-- name: mark_departed
+update chats set departed_epoch = $2, revision = revision + 1 where session_id = $1 and departed_epoch < $2

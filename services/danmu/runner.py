@@ -30,8 +30,9 @@ from services.danmu.ledger import Also, Decide
 from services.danmu.listener import Listener
 from services.danmu.live import Audience, LiveFeed
 from services.danmu.metrics import FILES, LOST
+from services.danmu.overlap import LINGER_S, Arrival, Departure
 from services.danmu.settings import DanmuSettings
-from services.danmu.store import Plan, View
+from services.danmu.store import Mark, Plan, View
 from services.danmu.tally import Tally
 
 TICK_S: Final = 1.0
@@ -49,6 +50,8 @@ class Book(Protocol):
     async def statistics(self, session_id: str) -> bytes | None: ...
 
     async def append(self, lease: Lease, metadata: Metadata, decide: Decide, also: Also | None = None) -> None: ...
+
+    async def mark(self, session_id: str, mark: Mark, epoch: int) -> None: ...
 
 
 class ChatRunner:
@@ -89,6 +92,7 @@ class ChatRunner:
             epoch=lease.epoch,
         )
         await self.book.append(lease, plan.metadata, lambda chat: domain.decide_start(chat, started))
+        await self.book.mark(lease.id, "holding", lease.epoch)
         try:
             async with self.open_room(plan.chat) as source:
                 return await _Held(self, lease, view, source).run()
@@ -130,6 +134,7 @@ class _Held:
         self._statistics: bytes | None = None
         self._lost_at: int | None = None
         self._inherited = False
+        self._arrival = Arrival(runner.book, lease, view.plan.overlap)
         self._failures = 0
 
     async def run(self) -> Outcome:
@@ -174,13 +179,17 @@ class _Held:
 
     async def _step(self) -> bool:
         await self._tell_changes()
-        await self._inherit()
+        if self._listener.connected:
+            await self._arrival.joined()
         if self._changed or self._failures:
             self._changed = False
             view = await self._book.view(self._lease.id)
             if view is None:
                 return True
             self._view = view
+        if self._arrival.waits(self._view.plan.overlap):
+            return False
+        await self._inherit()
         await self._turn_own()
         over = self._is_over()
         if over:
@@ -321,12 +330,18 @@ class _Held:
         await self._runner.audience.pulse(pulse)
 
     async def _hand_over(self) -> None:
+        departure = Departure(self._book, self._lease, self._settings.successor_s)
+        await departure.wait_for_successor()
+        if departure.joined:
+            self._listener.quiet = True
+            await asyncio.sleep(LINGER_S)
         await self._listener.stop()
         try:
             self._journal.rotate()
-            await self._archive.hand_over(self._lease.id)
+            await self._archive.hand_over(self._lease.id, self._lease.epoch)
         except OSError as error:
             log.warning("chat.journal_left_here", error=str(error), next="only this machine's next owner will have it")
+        await departure.departed()
 
     async def _wake_on_hand_over(self) -> None:
         await self._lease.handing_over.wait()

@@ -26,6 +26,8 @@ class DanmuSettings(ServiceSettings):
     """How long the file of a finished segment waits for the next segment, which gets the chat in between."""
     straggler_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     """After the recording is over: how long to wait for a segment that was not heard of yet."""
+    successor_s: Annotated[float, Field(ge=0, le=10)] = 5.0
+    """When this replica is stopped: how long to wait for another one that takes a chat over. 0 where there is only one replica."""
     waiting_lines: Annotated[int, Field(ge=100, le=10_000_000)] = 50_000
     """Lines kept while no segment is being recorded; the oldest go first."""
     live_lines_per_s: Annotated[int, Field(ge=0, le=10_000)] = 50

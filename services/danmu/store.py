@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from chassis.database import Connection, Row
 from chassis.sql import beside
@@ -27,6 +28,19 @@ class Over:
     metadata: Metadata
 
 
+Mark = Literal["leaving", "holding", "joined", "departed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Who leaves the room and who has come, by the epochs of their leases; see the migration ``0004_overlap``."""
+
+    leaving: int = 0
+    holding: int = 0
+    joined: int = 0
+    departed: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A session whose chat is kept. ``reason``: why the session closed, once it has. ``own``: how its files are cut without a recording."""
@@ -43,6 +57,7 @@ class Plan:
     reason: EndReason | None
     over: Over | None
     own: OwnCuts | None = None
+    overlap: Overlap = Overlap()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +173,11 @@ async def statistics(connection: Connection, session_id: str) -> bytes | None:
     return found
 
 
+async def mark(connection: Connection, session_id: str, mark: Mark, epoch: int) -> None:
+    """Say how far the owner with this epoch is; older news changes nothing."""
+    await connection.execute(QUERIES[f"mark_{mark}"], session_id, epoch)
+
+
 async def end(connection: Connection, session_id: str) -> None:
     """The chat has ended; its cut points are of no use any more."""
     await connection.execute(QUERIES["end_chat"], session_id)
@@ -187,6 +207,7 @@ def _plan(row: Row) -> Plan:
         metadata=Metadata.from_dict(row["metadata"]),
         reason=EndReason(row["reason"]) if row["reason"] else None,
         over=over,
+        overlap=Overlap(row["leaving_epoch"], row["holding_epoch"], row["joined_epoch"], row["departed_epoch"]),
         own=OwnCuts(row["own_recording_id"], row["cut_every_ms"]) if row["own_recording_id"] else None,
     )
 

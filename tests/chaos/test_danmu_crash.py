@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected, ChatStarted
-from services.danmu.adapters.log import ChatLogReader
+from media.chat.log import ChatLogReader
 
 from services.danmu.adapters.journal import chunk_paths
 from tests.engines.handles import Engines

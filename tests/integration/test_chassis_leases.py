@@ -368,6 +368,48 @@ async def test_stopping_hands_over_and_another_replica_goes_on_at_once(postgres_
         await second.stop()
 
 
+async def test_work_released_early_runs_elsewhere_while_its_first_run_ends(postgres_dsn: str) -> None:
+    async with database(postgres_dsn) as pool:
+        both, over = asyncio.Event(), asyncio.Event()
+
+        async def leaving(lease: Lease) -> Outcome:
+            await lease.handing_over.wait()
+            await lease.release()
+            await over.wait()
+            assert not lease.lost.is_set()
+            return Again(60)
+
+        async def arriving(lease: Lease) -> Outcome:
+            both.set()
+            await lease.handing_over.wait()
+            return Again()
+
+        first = LeaseRunner(pool, "work", leaving, owner="a", heartbeat_s=0.05)
+        second = LeaseRunner(pool, "work", arriving, owner="b", heartbeat_s=0.05)
+        await offer(pool, "work", "work:1")
+        await first.start()
+        await eventually(lambda: _true(first.held), "the first has it")
+        await second.start()
+        # when the first is stopped, it goes on until the second has the work
+        stopping = asyncio.create_task(first.stop())
+        await within(both, "the second has it")
+        assert first.held and second.held
+        epochs = (first.held[0].epoch, second.held[0].epoch)
+        await asyncio.sleep(0.2)  # four heartbeats of the first, which must not take the work back
+        over.set()
+        await stopping
+        # then its end does not touch what is the second's
+        assert epochs[0] < epochs[1]
+        row = await pool.fetchrow("select owner, epoch, not_before from leases")
+        assert (row["owner"], row["epoch"]) == ("b", epochs[1])
+        assert not second.held[0].lost.is_set()
+        await second.stop()
+
+
+async def _true(value: object) -> bool:
+    return bool(value)
+
+
 async def test_a_run_that_does_not_hand_over_in_time_is_cancelled_and_its_lease_is_free(postgres_dsn: str) -> None:
     started = asyncio.Event()
 

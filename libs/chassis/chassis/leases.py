@@ -48,6 +48,7 @@ class Lease:
     """Work in hand. ``lost`` is set when another replica owns it; then stop without writing.
 
     ``waited_s`` is how long it was due and nobody's when it was claimed for the first time; of later claims it says nothing.
+    ``released``: it was given up before its run ended, see :meth:`release`.
     """
 
     name: str
@@ -57,6 +58,17 @@ class Lease:
     waited_s: float = 0.0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     handing_over: asyncio.Event = field(default_factory=asyncio.Event)
+    released: bool = False
+    give_up: Callable[[Lease], Awaitable[None]] | None = None
+
+    async def release(self) -> None:
+        """Let another replica claim the work while this run still ends what it does, so that the two overlap.
+
+        From now on nothing may be appended under this lease: the epoch of the next owner forbids it. Raises what :data:`UNREACHABLE` names.
+        """
+        self.released = True
+        if self.give_up is not None:
+            await self.give_up(self)
 
     @property
     def id(self) -> str:
@@ -231,6 +243,7 @@ class LeaseRunner:
 
     def _begin(self, lease: Lease) -> None:
         self._held[lease.name] = lease
+        lease.give_up = self._release
         task = asyncio.create_task(self._run(lease), name=lease.name)
         self._tasks[lease.name] = task
         task.add_done_callback(lambda _: self._forget(lease))
@@ -249,8 +262,11 @@ class LeaseRunner:
             failures = self._failures[lease.name] = self._failures.get(lease.name, 0) + 1
             outcome = Again(min(2.0**failures, 300.0))
             log.exception("lease.run_failed", lease=lease.name, epoch=lease.epoch, retry_s=outcome.delay_s)
-        if not lease.lost.is_set():
+        if not lease.lost.is_set() and not lease.released:
             await self._settle(lease, outcome)
+
+    async def _release(self, lease: Lease) -> None:
+        await self.pool.execute(QUERIES["release"], lease.name, lease.epoch, self.owner)
 
     async def _settle(self, lease: Lease, outcome: Outcome) -> None:
         with suppress(*UNREACHABLE):  # the lease expires by itself
@@ -272,7 +288,7 @@ class LeaseRunner:
     async def _beat_loop(self) -> None:
         while True:
             await asyncio.sleep(self.heartbeat_s)
-            held = [lease for lease in self._held.values() if not lease.lost.is_set()]
+            held = [one for one in self._held.values() if not one.lost.is_set() and not one.released]
             if held:
                 try:
                     await self._beat(held)

@@ -82,9 +82,9 @@ class Archive:
         xml = await self._put(built.xml_path, name + XML_SUFFIX, XML_TYPE, built.xml_sha256)
         return Stored(log, xml, built.lines, built.statistics)
 
-    async def hand_over(self, session_id: str) -> None:
-        """Put the journal where the next owner finds it, on whichever machine that runs. Raises OSError."""
-        for path in await asyncio.to_thread(journal.chunk_paths, self.folder(session_id)):
+    async def hand_over(self, session_id: str, epoch: int) -> None:
+        """Put the journal up to this owner's ``epoch`` where the next owner finds it, on whichever machine that runs. Raises OSError."""
+        for path in await asyncio.to_thread(journal.chunks_until, self.folder(session_id), epoch):
             await self._storage.put_file(path, join(session_id, "journal", path.name), move=True)
 
     async def take_over(self, session_id: str, *, epoch: int) -> list[Chunk]:

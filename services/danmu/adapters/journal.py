@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,9 @@ CHUNKS_WHILE_WAITING: Final = 8
 """The journal that has no file to go to is dropped in pieces of this share of its limit."""
 HAND_OVER_MS: Final = 30_000
 """Two owners may both have received a message that is at most this old."""
+ALIKE_MS: Final = 5_000
+"""Where the platform gives neither id nor time, two owners' copies came at most this far apart by the clocks of their machines."""
+MAX_ALIKE: Final = 1024
 PRUNE_EVERY: Final = 10_000
 MAX_UNWRITTEN: Final = 20_000
 """Lines kept in memory while the disk takes none."""
@@ -101,9 +105,13 @@ class Journal:
 
     def forget(self, before_ms: int) -> None:
         """Remove the closed chunks that hold nothing received at ``before_ms`` or later."""
-        for chunk in [one for one in self._closed if one.last_ms < before_ms]:
+        for chunk in [one for one in self._closed if one.last_ms < before_ms - self._memory_ms(one)]:
             chunk.path.unlink(missing_ok=True)
             self._closed.remove(chunk)
+
+    def _memory_ms(self, chunk: Chunk) -> int:
+        """What another owner heard last may still come from this one's connection, behind the cut."""
+        return 0 if chunk.epoch == self._epoch else HAND_OVER_MS
 
     def abandon(self) -> None:
         """Another owner has taken over: close without writing anything."""
@@ -130,6 +138,11 @@ class Journal:
 def chunk_paths(folder: Path) -> list[Path]:
     """The chunks in a folder, oldest first."""
     return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def chunks_until(folder: Path, epoch: int) -> list[Path]:
+    """The chunks of this owner and earlier ones; a successor may write to the same folder already."""
+    return [path for path in chunk_paths(folder) if _epoch(path) <= epoch]
 
 
 def left_behind(folder: Path, epoch: int) -> list[Chunk]:
@@ -162,29 +175,48 @@ def _plain(chunks: Iterable[Chunk]) -> Iterator[ChatMessage]:
 
 def _distinct(chunks: Iterable[Chunk]) -> Iterator[ChatMessage]:
     """A message counts as repeated only across owners: one connection may well bring the same line twice."""
-    seen: dict[tuple[object, ...], int] = {}
-    latest: dict[tuple[object, ...], int] = {}
+    seen, latest = _Heard(), _Heard()
     epoch = 0
     for chunk in chunks:
         if chunk.epoch != epoch:
-            seen, latest, epoch = latest, {}, chunk.epoch
+            seen, latest, epoch = latest, _Heard(), chunk.epoch
         for message in ChatLogReader(chunk.path):
-            key = _identity(message)
-            if key is None:
-                yield message
-                continue
-            latest[key] = message.received_at
-            if len(latest) % PRUNE_EVERY == 0:
-                latest = {key: at for key, at in latest.items() if at >= message.received_at - HAND_OVER_MS}
-            if abs(message.received_at - seen.get(key, -HAND_OVER_MS - 1)) > HAND_OVER_MS:
+            latest.add(message)
+            if not seen.take(message):
                 yield message
 
 
-def _identity(message: ChatMessage) -> tuple[object, ...] | None:
-    """What two copies of a message share: the platform's id, else content, sender and time of sending; ``None`` without either."""
-    if message.id:
-        return (message.kind, message.id)
-    return message._replace(received_at=0) if message.sent_at else None
+class _Heard:
+    """What one owner heard, as far back as another one may have heard it too. Each is taken once: two alike are two."""
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[object, ...], deque[int]] = {}
+        self._added = 0
+
+    def add(self, message: ChatMessage) -> None:
+        """Remember when this came."""
+        self._at.setdefault(_identity(message), deque(maxlen=MAX_ALIKE)).append(message.received_at)
+        self._added += 1
+        if self._added % PRUNE_EVERY == 0:
+            oldest = message.received_at - HAND_OVER_MS
+            self._at = {key: times for key, times in self._at.items() if times[-1] >= oldest}
+
+    def take(self, message: ChatMessage) -> bool:
+        """Whether this is another copy of something that was heard."""
+        times = self._at.get(_identity(message))
+        if not times:
+            return False
+        window_ms = HAND_OVER_MS if message.id or message.sent_at else ALIKE_MS
+        nearest = min(times, key=lambda at: abs(at - message.received_at))
+        if abs(nearest - message.received_at) > window_ms:
+            return False
+        times.remove(nearest)
+        return True
+
+
+def _identity(message: ChatMessage) -> tuple[object, ...]:
+    """What two copies of a message share: the platform's id, else content, sender and, where the platform tells it, time of sending."""
+    return (message.kind, message.id) if message.id else message._replace(received_at=0)
 
 
 def _measured(path: Path) -> Chunk:

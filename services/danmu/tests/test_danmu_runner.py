@@ -104,6 +104,13 @@ class Book:
     async def statistics(self, session_id: str) -> bytes | None:
         return self.counted
 
+    async def mark(self, session_id: str, mark: str, epoch: int) -> None:
+        if self.current is not None:
+            overlap = replace(self.current.plan.overlap, **{mark: epoch})
+            self.current = replace(self.current, plan=replace(self.current.plan, overlap=overlap))
+            self.revision += 1
+            self.changed.set()
+
     async def append(self, lease: Lease, metadata: Any, decide: Callable[..., list[Event]], also: Any = None) -> None:
         if self.refuses:
             raise self.refuses.pop(0)
@@ -137,7 +144,9 @@ class Book:
 class Rig:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder, self.room, self.book = folder, Room(), Book()
-        self.settings = DanmuSettings(database_dsn="x", data_dir=folder, worker="w", **settings)
+        self.settings = DanmuSettings(
+            **{"database_dsn": "x", "data_dir": folder, "worker": "w", "successor_s": 0.0, **settings}
+        )
         self.storage = Storage.from_uri(self.settings.artifacts)
         self.follower = Follower(self.book.revisions, 0.05)
         self.lines: list[bytes] = []

@@ -127,7 +127,24 @@ def test_a_torn_end_costs_only_the_torn_lines(tmp_path: Path) -> None:
 def test_a_line_that_two_owners_received_is_there_once(tmp_path: Path) -> None:
     filled(tmp_path, 1, chat(1), chat(2), chat(3, id="x"), chat(4, sent_at=0)).rotate()
     again = [chat(2, START + 900), chat(3, START + 901, id="x", text="other"), chat(4, START + 902, sent_at=0), chat(5)]
-    assert texts(filled(tmp_path, 2, *again)) == lines(1, 2, 3, 4, 4, 5)
+    assert texts(filled(tmp_path, 2, *again)) == lines(1, 2, 3, 4, 5)
+
+
+def test_without_id_and_time_two_alike_are_two_and_those_far_apart_are_others(tmp_path: Path) -> None:
+    filled(tmp_path, 1, *(chat(1, START + at, sent_at=0) for at in (0, 10, 20))).rotate()
+    copies = [chat(1, START + at, sent_at=0) for at in (5, 15, 25, 35, 20_000)]
+    # three that the first owner heard, then one that only the second did, then one that is too late to be a copy
+    assert texts(filled(tmp_path, 2, *copies)) == lines(1, 1, 1, 1, 1)
+
+
+def test_what_an_earlier_owner_heard_just_before_a_cut_is_known_behind_it(tmp_path: Path) -> None:
+    filled(tmp_path, 1, chat(1, START + 1000)).rotate()
+    journal = filled(tmp_path, 2, chat(1, START + 1020), chat(2, START + 1030))
+    journal.adopt(left_behind(tmp_path, 2))
+    journal.rotate(START + 1010)
+    journal.forget(START + 1010)
+    behind = received_between(journal.rotate(), START + 1010, 1 << 62)
+    assert [message.text for message in behind] == lines(2)
 
 
 def test_a_line_that_one_connection_brings_twice_is_there_twice(tmp_path: Path) -> None:
