@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+from chassis import wbi
 from chassis.egress import RefusedAddress, read_bounded
 from yarl import URL
 
-from services.danmu.adapters import wbi
 from services.danmu.adapters.driver import AccessFailed
 
 LIVE_API: Final = "https://api.live.bilibili.com"

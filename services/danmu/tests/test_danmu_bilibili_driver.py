@@ -20,6 +20,7 @@ import brotli
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from chassis.wbi import sign
 
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 from services.danmu.adapters.bilibili import HEADER, pack
@@ -28,7 +29,6 @@ from services.danmu.adapters.bilibili_driver import BilibiliSource
 from services.danmu.adapters.driver import backoff_delay
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
-from services.danmu.adapters.wbi import sign
 
 DEADLINE_S = 20
 KEYS = (

@@ -13,10 +13,10 @@ from typing import Any
 
 import aiohttp
 from chassis.egress import RefusedAddress, ResponseTooLarge, read_bounded
+from chassis.wbi import mixin_key, signed_query
 from yarl import URL
 
 from services.monitor.adapters.platform import ChannelNotFound, ProbeFailed, UnsupportedUrl
-from services.monitor.adapters.wbi import signed_query, signing_key
 
 Json = dict[str, Any]
 
@@ -102,7 +102,7 @@ class BilibiliApi:
                 nav = await self._get(session, URL(f"{self._nav}/x/web-interface/nav"))
                 try:
                     images = nav["data"]["wbi_img"]
-                    self._key = signing_key(images["img_url"], images["sub_url"])
+                    self._key = mixin_key(images["img_url"], images["sub_url"])
                 except (KeyError, TypeError, ValueError, AttributeError) as error:
                     raise ProbeFailed(f"Bilibili handed out no signing key (code {nav['code']})") from error
                 self._device = await self._new_device(session)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 from chassis.egress import EgressPolicy, open_session
+from chassis.wbi import mixin_key
 
 from services.monitor.adapters.bilibili import BilibiliAdapter
 from services.monitor.adapters.platform import (
@@ -18,8 +19,7 @@ from services.monitor.adapters.platform import (
     Refusal,
     UnsupportedUrl,
 )
-from services.monitor.adapters.wbi import signed_query, signing_key
-from services.monitor.tests.bilibili_server import IMG, KEY, SUB, BilibiliServer, Room, stream
+from services.monitor.tests.bilibili_server import IMG, SUB, BilibiliServer, Room, stream
 
 CDN = ("https://cn-gotcha04.bilivideo.com", "https://cn-gotcha05.bilivideo.com")
 
@@ -46,28 +46,6 @@ def adapter(server: BilibiliServer) -> BilibiliAdapter:
 
 def page(server: BilibiliServer, room: int = 6) -> ChannelRef:
     return ChannelRef(f"{server.base}/bili/{room}")
-
-
-# --- the signature ---------------------------------------------------------------------------------------------------
-
-
-def test_the_documented_signature() -> None:
-    # Source: the worked example of bilibili-API-collect, docs/misc/sign/wbi.
-    key = signing_key(f"https://i0.hdslb.com/bfs/wbi/{IMG}.png", f"https://i0.hdslb.com/bfs/wbi/{SUB}.png")
-
-    assert key == KEY
-    assert signed_query({"foo": "114", "bar": "514", "zab": "1919810"}, key, 1702204169) == (
-        "bar=514&foo=114&wts=1702204169&zab=1919810&w_rid=8f6f2b5b3d485fe1886cec6a0be8c5d4"
-    )
-
-
-def test_values_lose_what_the_web_client_drops() -> None:
-    assert signed_query({"q": "a!'()*b c"}, KEY, 1).startswith("q=ab%20c&wts=1&w_rid=")
-
-
-def test_key_halves_of_another_length_are_refused() -> None:
-    with pytest.raises(ValueError, match="32"):
-        signing_key("https://x/short.png", f"https://x/{SUB}.png")
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -192,7 +170,7 @@ async def test_a_renewed_key_is_fetched_again(
     server.add(Room(live_status=0))
     await adapter.probe(page(server), session)
     server.images = (SUB, IMG)
-    server.key = signing_key(f"/{SUB}.png", f"/{IMG}.png")
+    server.key = mixin_key(f"/{SUB}.png", f"/{IMG}.png")
 
     assert (await adapter.probe(page(server), session)).room_id == "7734200"
     assert server.count("nav") == 2

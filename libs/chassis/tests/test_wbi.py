@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-
-from services.danmu.adapters.wbi import InvalidKey, mixin_key, sign
+from chassis.wbi import InvalidKey, mixin_key, sign, signed_query
 
 IMAGE = "https://i0.hdslb.com/bfs/wbi/7cd084941338484aae1ad9425b84077c.png"
 SUB = "https://i0.hdslb.com/bfs/wbi/4932caff0ff746eab6f01bf08b70ac45.png"
@@ -24,6 +23,12 @@ def test_the_signature_of_the_worked_example() -> None:
     assert list(signed) == ["bar", "foo", "wts", "zab", "w_rid"]
 
 
+def test_the_query_of_the_worked_example() -> None:
+    query = signed_query({"foo": "114", "bar": "514", "zab": 1_919_810}, KEY, 1_702_204_169)
+
+    assert query == "bar=514&foo=114&wts=1702204169&zab=1919810&w_rid=8f6f2b5b3d485fe1886cec6a0be8c5d4"
+
+
 def test_characters_that_the_site_filters_do_not_count() -> None:
     assert sign({"a": "x!'()*y"}, KEY, 1) == sign({"a": "xy"}, KEY, 1)
 
@@ -35,6 +40,7 @@ def test_a_space_is_signed_as_percent_20() -> None:
     assert sign({"a": "one one"}, KEY, 1)["w_rid"] == expected
 
 
-def test_addresses_without_a_key_are_refused() -> None:
-    with pytest.raises(InvalidKey):
-        mixin_key("https://i/short.png", SUB)
+@pytest.mark.parametrize("image", ["https://i/short.png", f"https://i/{'x' * 40}.png", ""])
+def test_addresses_without_a_key_are_refused(image: str) -> None:
+    with pytest.raises(InvalidKey, match="32"):
+        mixin_key(image, SUB)

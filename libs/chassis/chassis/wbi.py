@@ -1,4 +1,4 @@
-"""The signature ("WBI") that Bilibili's web API asks for.
+"""The signature ("WBI") that Bilibili's web API asks for: pure, and here because two services ask that API and may not import each other.
 
 Source: bilibili-API-collect, page "misc/sign/wbi": the stems of two picture addresses are joined, 32 of the 64
 characters picked by a fixed permutation are the key; the query, sorted by name, with ``wts`` (unix seconds) and without
@@ -20,6 +20,7 @@ _PERMUTATION: Final = (
     22, 25, 54, 21, 56, 59, 6, 63, 57, 62, 11, 36, 20, 34, 44, 52,
 )
 # fmt: on
+HALF: Final = 32
 _DROPPED: Final = str.maketrans("", "", "!'()*")
 
 KEY_TTL_S: Final = 7200.0
@@ -32,18 +33,27 @@ class InvalidKey(ValueError):
 
 def mixin_key(image_url: str, sub_url: str) -> str:
     """The key from the two addresses in ``data.wbi_img`` of ``/x/web-interface/nav``. Raises InvalidKey."""
-    raw = _stem(image_url) + _stem(sub_url)
-    if len(raw) < len(_PERMUTATION):
-        raise InvalidKey("the picture names are too short")
+    halves = (_stem(image_url), _stem(sub_url))
+    if any(len(half) != HALF for half in halves):
+        raise InvalidKey(f"the halves of the key are not {HALF} characters long")
+    raw = "".join(halves)
     return "".join(raw[index] for index in _PERMUTATION)[:32]
 
 
 def sign(params: Mapping[str, str | int], key: str, unix_s: int) -> dict[str, str]:
     """`params` with ``wts`` and ``w_rid``, sorted, ready to be sent in this order."""
     signed = {name: str(value).translate(_DROPPED) for name, value in sorted({**params, "wts": unix_s}.items())}
-    query = urlencode(signed, quote_via=quote, safe="")
-    digest = hashlib.md5((query + key).encode(), usedforsecurity=False).hexdigest()
+    digest = hashlib.md5((_encoded(signed) + key).encode(), usedforsecurity=False).hexdigest()
     return {**signed, "w_rid": digest}
+
+
+def signed_query(params: Mapping[str, str | int], key: str, unix_s: int) -> str:
+    """What `sign` gives as an encoded query, to be sent exactly as it is."""
+    return _encoded(sign(params, key, unix_s))
+
+
+def _encoded(params: Mapping[str, str]) -> str:
+    return urlencode(params, quote_via=quote, safe="")
 
 
 def _stem(url: str) -> str:
