@@ -1,0 +1,54 @@
+"""Options and the egress policy reach the drivers; a room is opened and closed with a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from chassis.egress import EgressPolicy
+from contracts.values import Chat
+
+from services.danmu.adapters.registry import UnknownChatKind, kinds, text_options
+from services.danmu.adapters.rooms import Rooms
+from tests.studio.studio import Studio
+
+OPTIONS = {
+    "acfun": {"accounts", "api", "servers"},
+    "bigo": {"api", "servers"},
+    "bilibili": {"live_api", "main_api"},
+    "douyin": {"pages", "servers", "sign_url"},
+    "douyu": {"gifts", "pages", "servers"},
+    "huya": {"api", "pages", "servers"},
+}
+
+
+@pytest.mark.parametrize(("kind", "names"), OPTIONS.items())
+def test_what_an_operator_may_set(kind: str, names: set[str]) -> None:
+    assert text_options(kind) == names
+    assert kind in kinds()
+
+
+async def test_a_tcp_chat_is_joined_within_the_policy_of_the_installation() -> None:
+    async with asyncio.timeout(20), Studio() as studio:
+        studio.douyu.room(9999)
+        options = {"douyu": {"servers": studio.douyu.tcp, "pages": studio.url, "gifts": studio.url}}
+        chat = Chat(kind="douyu", descriptor={"room_id": "9999"})
+        states = []
+        for allowed in (True, False):
+            rooms = Rooms(EgressPolicy(allow_private=allowed), options)
+            async with rooms.open(chat) as source, aclosing(source.messages()) as items:  # type: ignore[type-var]
+                states.append(await anext(items))
+    assert [item.state for item in states] == ["connected", "failed"]
+    assert "loopback" in states[1].reason
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [({"douyu": {"server": "x"}}, ValueError), ({"smoke signals": {"fire": "x"}}, UnknownChatKind)],
+)
+def test_an_option_that_no_driver_takes_is_a_mistake(
+    options: dict[str, dict[str, str]], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        Rooms(EgressPolicy(), options)
