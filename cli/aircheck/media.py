@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -36,7 +37,7 @@ app = typer.Typer(
     epilog="Exit codes of all four, for scripts: [b]0[/] the file is fine, nothing had to change. [b]1[/] it was (or, for probe, is) in "
     "need of repair or of an index; what was asked for is done. [b]2[/] it cannot be done: not an FLV file, the disk, the arguments.",
 )
-errors = Console(stderr=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 Source = Annotated[Path, typer.Argument(help="An FLV file, of any size: it is read as a stream.", dir_okay=False)]
 Folder = Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; made if missing.")]
@@ -49,6 +50,8 @@ def probe_command(
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object.")] = False,
 ) -> None:
     """Say what a file holds, what is wrong with it, and what `repair` would make of it. Changes nothing.
+
+    Example: aircheck media probe show.flv --json | jq .repairs
 
     Exit code 0: it needs no repair. 1: it does. 2: it is no FLV file or cannot be read.
     """
@@ -70,6 +73,8 @@ def repair_command(file: Source, output: Folder, force: Force = False) -> None:
     parameters change, a new file begins. repair.json tells every repair with its place, so that chat can be moved along. A file that
     needs nothing comes out with the same media, bit by bit.
 
+    Example: aircheck media repair show.flv -o repaired
+
     Exit code 0: there was nothing to repair. 1: it was repaired. 2: it cannot be done.
     """
     _rewrite(file, output, Limits(), force)
@@ -86,6 +91,8 @@ def split_command(
     """Cut a file into NAME-000.flv, NAME-001.flv, … at keyframes, before a limit is passed.
 
     The files are repaired on the way, as by `repair`, and each can be sought. A stream without keyframes is cut at twice the limit.
+
+    Example: aircheck media split show.flv -o parts --seconds 3600 --size 4GB
 
     Exit code 0: it was cut. 1: it was cut, and repaired. 2: it cannot be done.
     """
@@ -119,6 +126,7 @@ def index_command(file: Source) -> None:
 
 def _index(path: Path) -> RecoveredFile:
     with path.open("r+b") as file:
+        _claim(file)
         done = recover(file)
         os.fsync(file.fileno())
     if done.indexed:
@@ -134,6 +142,14 @@ def _index(path: Path) -> RecoveredFile:
     finally:
         partial.unlink(missing_ok=True)
     return done
+
+
+def _claim(file: BinaryIO) -> None:
+    """Recorders lock what they write: the last tag of a file that grows is not a torn one."""
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"{file.name} is being recorded") from None
 
 
 def _rewrite(path: Path, folder: Path, limits: Limits, force: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 
@@ -154,6 +155,15 @@ def test_an_index_that_was_interrupted_leaves_the_file_as_it_was(clip, monkeypat
     assert run("index", clip).exit_code == FAILED
     assert clip.read_bytes() == CLEAN
     assert [path.name for path in clip.parent.iterdir()] == [clip.name]
+
+
+def test_the_file_of_a_running_recording_is_left_alone(clip):
+    clip.write_bytes(CLEAN[:-5])
+    with clip.open("r+b") as recorder:
+        fcntl.flock(recorder.fileno(), fcntl.LOCK_EX)
+        result = run("index", clip)
+    assert (result.exit_code, clip.read_bytes()) == (FAILED, CLEAN[:-5])
+    assert "is being recorded" in result.output
 
 
 def test_an_earlier_run_is_replaced_only_on_demand(clip, tmp_path):
