@@ -41,6 +41,10 @@ class Api:
         """POST a change and wait for its outcome."""
         return self._json("POST", path, json=body or {})
 
+    def patch(self, path: str, body: Json) -> Any:
+        """PATCH a resource and wait for the outcome."""
+        return self._json("PATCH", path, json=body)
+
     def delete(self, path: str) -> Any:
         """DELETE a resource."""
         return self._json("DELETE", path)

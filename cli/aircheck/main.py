@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from aircheck import chat, dead_letters, events, media, reclaim, record, replay, streamers, up
+from aircheck import chat, dead_letters, events, media, reclaim, record, recordings, replay, streamers, up
 from aircheck.api import ApiError, NotLoggedIn
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("record")(record.record)
 app.command("reclaim")(reclaim.reclaim)
 app.add_typer(chat.app, name="chat")
 app.add_typer(streamers.app, name="streamers")
+app.add_typer(recordings.app, name="recordings")
 app.add_typer(events.app, name="events")
 app.add_typer(replay.app, name="replay")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -15,7 +15,8 @@ from contracts.downloader import (
     SlotsChanged,
     StopRecording,
 )
-from contracts.values import Effective, EndReason
+from contracts.values import Effective, EndReason, Source
+from prometheus_client import REGISTRY
 
 from services.downloader.app import build
 from tests.integration.downloader_rig import Outside, flv, outside, settings
@@ -122,3 +123,35 @@ async def test_after_a_long_wait_the_monitor_is_asked_before_anything_is_recorde
     # then it was asked all the same, and a broadcast that is over ends the request
     assert world.checks == 1
     assert (ended.reason, ended.segments) == ((EndReason.STOPPED, 1) if live else (EndReason.SOURCE_ENDED, 0))
+
+
+async def test_an_engine_that_fails_everywhere_is_left_alone_until_one_tries(
+    nats_url: str, postgres_dsn: str, tmp_path: Path
+) -> None:
+    async with Studio() as studio, outside(nats_url) as world:
+        await studio.put_on_air("1")
+        # given two servers that nobody answers on
+        dead = [Source(url=f"http://{host}:9/1.flv", protocol="flv") for host in ("127.0.0.1", "localhost")]
+        world.sources = lambda: tuple(dead)
+        given = settings(
+            nats_url, postgres_dsn, tmp_path, breaker_failures=2, breaker_cool_down_s=2, reconnect_cap_s=0.2
+        )
+        async with running(build(given)):
+            await world.start("r1")
+            await eventually(lambda: _open_breakers("native"))
+            # when another recording is asked for, then it waits
+            await world.start("r2")
+            await handled(nats_url)
+            assert started(world) == ["r1"]
+            # when the media is there, then the one that tries all the time closes the breaker, and the other one begins
+            world.sources = lambda: (flv(studio),)
+            await world.wait(RecordingStarted, 2)
+            await world.wait(SegmentOpened, 2)
+            for recording in ("r1", "r2"):
+                await stop(world, recording)
+            await world.wait(RecordingEnded, 2)
+    assert started(world) == ["r1", "r2"]
+
+
+async def _open_breakers(engine: str) -> bool:
+    return bool(REGISTRY.get_sample_value("aircheck_engine_breakers_open", {"engine": engine}))

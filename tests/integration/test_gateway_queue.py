@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
+
 import pytest
 from contracts.downloader import CutRequested, RecordingStarted, SegmentCompleted, SlotsChanged
 
 from services.downloader.app import build
 from tests.integration.downloader_rig import flv, outside, settings
-from tests.integration.gateway_stage import logged_in, staged
+from tests.integration.gateway_stage import PASSWORD, logged_in, staged, url_of
 from tests.integration.harness import eventually, running
 from tests.studio import Studio
 
 pytestmark = pytest.mark.engines
+
+
+async def aircheck(gateway, *arguments):
+    """What the command line says."""
+    environment = {
+        **os.environ,
+        "AIRCHECK_URL": url_of(gateway),
+        "AIRCHECK_USER": "admin",
+        "AIRCHECK_PASSWORD": PASSWORD,
+    }
+    command = [sys.executable, "-m", "aircheck", *arguments]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=PIPE, stderr=PIPE)
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return output.decode()
 
 
 async def test_what_waits_is_seen_slots_are_set_and_a_recording_is_cut(nats_url, postgres_dsn, make_database, tmp_path):
@@ -58,13 +78,17 @@ async def test_what_waits_is_seen_slots_are_set_and_a_recording_is_cut(nats_url,
 
                 await eventually(told)
                 assert (await shown("second"))["queue_position"] == 1
+                # and the command line shows and does the same
+                shown = await aircheck(gateway, "recordings", "list")
+                assert "waits, 1. in the queue" in shown and "waits, 2. in the queue" in shown
+                assert "in-process" in await aircheck(gateway, "recordings", "slots", "2", "--extra-high", "0")
+                assert [(event.slots, event.extra_high) for event in world.of(SlotsChanged)] == [(2, None), (2, 0)]
                 refused = await client.patch("/api/recordings/slots", json={"slots": -1})
                 assert refused.status_code == 422
 
                 # when somebody cuts, then a file ends for that reason
                 await world.wait_for_media(1000)
-                cut = await client.post("/api/recordings/running/cut")
-                assert cut.status_code == 200, cut.text
+                assert "a new file begins" in await aircheck(gateway, "recordings", "cut", "running")
                 assert [event.cause for event in world.of(CutRequested)] == ["command"]
                 (segment, *_) = await world.wait(SegmentCompleted)
                 assert (segment.recording_id, segment.split_reason) == ("running", "cut")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
-from asyncio.subprocess import PIPE
 
 import pytest
 from contracts.monitor import SessionOpened
@@ -15,8 +11,9 @@ from contracts.values import Pipelines
 
 from services.pipeline.app import build
 from services.pipeline.settings import PipelineSettings
-from tests.integration.gateway_stage import PASSWORD, logged_in, staged, url_of
+from tests.integration.gateway_stage import logged_in, staged
 from tests.integration.harness import eventually, running
+from tests.integration.test_gateway_queue import aircheck
 from tests.integration.test_pipeline_reclaim_service import left, recording
 from tests.integration.test_pipeline_service import Outside, planned, recorded, segment
 
@@ -48,19 +45,9 @@ async def test_a_dry_run_shows_what_would_go_and_afterwards_the_session_says_tha
                 file = recording(tmp_path, "ada/1.mp4")
                 await world.says(planned(Pipelines(), chat=False), segment(0, file), recorded(1))
                 await world.until(SessionFinished)
-                environment = {
-                    **os.environ,
-                    "AIRCHECK_URL": url_of(gateway),
-                    "AIRCHECK_USER": "admin",
-                    "AIRCHECK_PASSWORD": PASSWORD,
-                }
 
                 async def reclaim(*arguments):
-                    command = [sys.executable, "-m", "aircheck", "reclaim", *arguments]
-                    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=PIPE, stderr=PIPE)
-                    output, errors = await process.communicate()
-                    assert process.returncode == 0, errors.decode()
-                    return output.decode()
+                    return await aircheck(gateway, "reclaim", *arguments)
 
                 # when somebody asks dry, then it is shown and nothing happens
                 shown = await reclaim("--dry-run", "--keep-days", "0.0000001")

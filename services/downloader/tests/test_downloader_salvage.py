@@ -97,6 +97,13 @@ async def test_the_file_of_an_earlier_owner_is_recovered(folder, salvage, tmp_pa
     assert folder.parts("r") == []
 
 
+async def test_a_recovered_file_keeps_the_name_it_was_begun_under(folder, salvage, tmp_path):
+    written(folder)
+    begun = opened().model_copy(update={"uri": folder.storage.uri("old title 000.ts")})
+    await salvage.take_over(Log(started(1), begun, started(2)), FACTS, 2)
+    assert [path.name for path in tmp_path.glob("*.ts")] == ["old title 000.ts"]
+
+
 async def test_a_file_with_next_to_nothing_in_it_is_discarded(folder, salvage, tmp_path):
     written(folder, PACKETS[:188])
     log = Log(started(1), opened(), started(2))
