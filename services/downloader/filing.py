@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -19,6 +20,8 @@ from services.downloader.journal import Journal
 
 MAX_WAITING = 10_000
 """Events that wait for the database; above it gaps are left out, files never."""
+Secured = Callable[[SegmentCompleted], Awaitable[None]]
+"""Called with each file that is in its place, after its event."""
 UPLOAD_RETRY_CAP_S = 60.0
 log = structlog.get_logger(__name__)
 
@@ -27,10 +30,18 @@ class Filing:
     """Takes the events of an engine. :meth:`run` ends only with an exception: LeaseLost, or OSError when a file cannot be finished."""
 
     def __init__(
-        self, journal: Journal, facts: Facts, folder: Folder, session: Session, *, epoch: int, min_bytes: int
+        self,
+        journal: Journal,
+        facts: Facts,
+        folder: Folder,
+        session: Session,
+        *,
+        epoch: int,
+        min_bytes: int,
+        secured: Secured | None = None,
     ) -> None:
         self._journal, self._facts, self._folder, self._session = journal, facts, folder, session
-        self._epoch, self._min_bytes = epoch, min_bytes
+        self._epoch, self._min_bytes, self._secured = epoch, min_bytes, secured
         self._queue: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._opened: dict[int, OpenSegment] = {}
         self._smallest: dict[int, int] = {}
@@ -85,6 +96,13 @@ class Filing:
         await self._journal.append(facts)
         for part in parts:
             await asyncio.to_thread(self._folder.remove, part)
+        if not self._folder.remote:
+            for event in batch:
+                await self._secure(event)
+
+    async def _secure(self, event: EngineEvent) -> None:
+        if isinstance(event, SegmentCompleted) and self._secured is not None:
+            await self._secured(event)
 
     def _begin(self, event: SegmentOpened) -> downloader.SegmentOpened:
         key = self._facts.key(event.index, event.started_at, event.extension)
@@ -138,3 +156,4 @@ class Filing:
         ):  # LeaseLost reaches the recording through its own appends; the note stays for the next owner
             await self._journal.append([fact])
             await asyncio.to_thread(self._folder.remove, part)
+            await self._secure(event)

@@ -67,10 +67,14 @@ class Handovers:
         """Say where this owner's media ends."""
         await self._pool.execute(QUERIES["leave_joint"], recording_id, self._worker, epoch, joint)
 
-    async def joint(self, recording_id: str, epoch: int) -> Json | None:
-        """Where the media of the owner of an epoch ended, if it had time to say so."""
-        found = await self._pool.fetchval(QUERIES["joint"], recording_id, epoch)
-        return found if isinstance(found, dict) else None
+    async def joint(self, recording_id: str, epoch: int) -> tuple[Json | None, Json | None]:
+        """Where the media of the owner of an epoch ended, if it had time to say so; and how to go on behind its last finished file."""
+        row = await self._pool.fetchrow(QUERIES["joint"], recording_id, epoch)
+        return (row["joint"], row["secured"]) if row is not None else (None, None)
+
+    async def secure(self, recording_id: str, epoch: int, index: int, joint: Json) -> None:
+        """A file is finished: note how to go on behind it."""
+        await self._pool.execute(QUERIES["secure"], recording_id, epoch, {**joint, "index": index}, index)
 
     async def close(self, recording_id: str, epoch: int) -> None:
         """Nobody need stand by any more."""

@@ -75,7 +75,11 @@ insert into handovers (recording_id, owner, epoch, joint) values ($1, $2, $3, $4
 on conflict (recording_id) do update set owner = $2, epoch = $3, joint = $4 where handovers.epoch <= $3
 
 -- name: joint
-select joint from handovers where recording_id = $1 and epoch = $2
+select joint, secured from handovers where recording_id = $1 and epoch = $2
+
+-- name: secure
+update handovers set secured = $3
+where recording_id = $1 and epoch = $2 and (secured is null or (secured->>'index')::integer < $4)
 
 -- name: close_handover
 delete from handovers where recording_id = $1 and epoch <= $2

@@ -17,7 +17,7 @@ from contracts.values import EndReason, Json
 
 from services.downloader import domain, metrics
 from services.downloader.adapters.capture import Capture, Ended, Patience, Sources
-from services.downloader.adapters.engine import DiskFailed, Gaps, StartPoint, Take
+from services.downloader.adapters.engine import DiskFailed, Gaps, SegmentCompleted, StartPoint, Take
 from services.downloader.adapters.engines import Engines
 from services.downloader.adapters.files import Folder, Session
 from services.downloader.breaker import Breakers, key_of
@@ -97,20 +97,33 @@ class Runner:
         self, lease: Lease, journal: Journal, before: Recording, facts: Facts, standby: Running | None
     ) -> Outcome:
         await journal.append([facts.started(self._settings.worker, lease.epoch)])
-        left = await self._outside.salvage.take_over(journal, facts, lease.epoch)
-        joint = await self._joint(lease, before) or left
+        since = standby.since if standby is not None else None
+        left = await self._outside.salvage.take_over(journal, facts, lease.epoch, held_since=since)
+        joint, secured = await self._joint(lease, before, facts)
+        origin = _Origin(before, joint or left, standby, planned=joint is not None and standby is not None)
+        if since is not None and joint is None and _holds_what_is_lost(journal.state, since, secured):
+            gone = [
+                facts.discarded(one.index, f"lost with {one.worker}; another replica has it")
+                for one in journal.state.open
+            ]
+            await journal.append(gone)
+            origin = _Origin(before, secured or {"cursor": None}, standby)
         ended, leaving = Ended(None), None
         if journal.state.stop is None:
-            ended, leaving = await self._record(lease, journal, facts, _Origin(before, joint, standby))
+            ended, leaving = await self._record(lease, journal, facts, origin)
         return await self._conclude(lease, journal, facts, ended, leaving)
 
-    async def _joint(self, lease: Lease, before: Recording) -> Json | None:
-        """Where the owner before left off, if it had time to say so; who stood by for it need not any more."""
+    async def _joint(self, lease: Lease, before: Recording, facts: Facts) -> tuple[Json | None, Json | None]:
+        """Where the owner before left off, if it had time to say so, and how to go on behind its last finished file.
+
+        Who stood by for it need not any more, unless somebody always does.
+        """
         if before.epoch == 0:
-            return None
-        joint = await self._outside.handovers.joint(lease.id, before.epoch)
-        await self._outside.handovers.close(lease.id, lease.epoch)
-        return joint
+            return None, None
+        found = await self._outside.handovers.joint(lease.id, before.epoch)
+        if not facts.request.effective.dual_capture:
+            await self._outside.handovers.close(lease.id, lease.epoch)
+        return found
 
     def _held_back_s(self, before: Recording) -> float:
         """Seconds for which this replica leaves a recording to others: without room here, or when its engine fails again and again."""
@@ -138,14 +151,16 @@ class Runner:
             session,
             epoch=lease.epoch,
             min_bytes=self._settings.min_segment_bytes,
+            secured=lambda event: self._secure(lease, facts, event),
         )
         start = await self._start_point(journal, origin)
         beginning = self._beginning(lease, facts, origin.before)
         bounds, splits = bounds_of(facts.request.effective), Splits(beginning.tells(filing.take))
+        gaps = _gaps(filing, journal, origin)
         take = Take(
             session.open,
             start,
-            _gaps(filing, journal, origin),
+            gaps,
             splits.tell,
             bounds,
             session.keep_cursor,
@@ -155,7 +170,13 @@ class Runner:
         leaving = None
         try:
             async with self._capture(facts, beginning, take, origin.standby) as capture:
-                leaving = Leaving(self._outside.handovers, lease, capture, longest_s=self._settings.hand_over_s)
+                leaving = Leaving(
+                    self._outside.handovers,
+                    lease,
+                    capture,
+                    broken=lambda: facts.request.effective.dual_capture and gaps.is_open,
+                    longest_s=self._settings.hand_over_s,
+                )
                 following = Following(capture, journal, facts, splits, bounds)
                 going = self._capturing(capture, take, origin.standby)
                 ended = await self._together(lease, going, capture, filing, facts, following, leaving, journal.state)
@@ -230,7 +251,7 @@ class Runner:
 
     async def _watch(self, lease: Lease, capture: Capture, facts: Facts, before: Recording) -> None:
         """Once a second: tell the progress, remember the cursor, look at the disk. Never returns."""
-        settings, last_bytes, saved = self._settings, 0, capture.cursor
+        settings, last_bytes, saved, doubled = self._settings, 0, capture.cursor, False
         loop = asyncio.get_running_loop()
         told_at = loop.time()
         while True:
@@ -242,10 +263,31 @@ class Runner:
             size, duration_ms = before.bytes + progress.bytes, before.duration_ms + progress.duration_ms
             await self._outside.signal(facts.progress(progress.index, size, duration_ms, round(8 * gained / elapsed)))
             saved = await self._remember(lease, capture.cursor, saved)
+            doubled = await self._double(lease, facts, doubled)
             if self._outside.guard.too_low_to_go_on:
                 free_mb = self._outside.guard.free // MEGABYTE
                 log.error("recording.disk_low", free_mb=free_mb)
                 capture.stop(Ended(EndReason.FAILED, f"only {free_mb} MB are free"))
+
+    async def _double(self, lease: Lease, facts: Facts, doubled: bool) -> bool:
+        """Ask for a second replica that holds the same media, where the streamer's configuration wants one; says whether that is done."""
+        wanted = facts.request.effective.dual_capture
+        if wanted == doubled or lease.handing_over.is_set():
+            return doubled
+        handovers = self._outside.handovers
+        try:
+            if wanted:
+                await handovers.offer(lease.id, lease.epoch, lasting=True, cursor=None)
+            else:
+                await handovers.close(lease.id, lease.epoch)
+        except UNREACHABLE:
+            return doubled
+        return wanted
+
+    async def _secure(self, lease: Lease, facts: Facts, event: SegmentCompleted) -> None:
+        if facts.request.effective.dual_capture and event.joint is not None:
+            with suppress(*UNREACHABLE):
+                await self._outside.handovers.secure(lease.id, lease.epoch, event.index, event.joint())
 
     async def _remember(self, lease: Lease, cursor: Json | None, saved: Json | None) -> Json | None:
         if cursor is None or cursor == saved:
@@ -269,9 +311,9 @@ class Runner:
     async def _start_point(self, journal: Journal, origin: _Origin) -> StartPoint:
         state, epoch = journal.state, origin.before.epoch
         position_ms, position_at = domain.resume_point(state)
-        cursor = origin.joint.get("cursor")
-        if cursor is None:
-            cursor = await asyncio.to_thread(self._outside.folder.cursor, journal.recording_id, epoch)
+        if "cursor" in origin.joint:
+            return StartPoint(state.next_index, position_ms, position_at, origin.joint["cursor"])
+        cursor = await asyncio.to_thread(self._outside.folder.cursor, journal.recording_id, epoch)
         if cursor is None and epoch > 0:
             cursor = await self._outside.view.cursor(journal.recording_id)
         return StartPoint(state.next_index, position_ms, position_at, cursor or None)
@@ -325,6 +367,15 @@ class _Origin:
     before: Recording
     joint: Json
     standby: Running | None
+    planned: bool = False
+    """The owner before left it to the standby: nothing is missing."""
+
+
+def _holds_what_is_lost(state: Recording, since: float, secured: Json | None) -> bool:
+    """Whether a standby that holds everything from ``since`` on has what lies in open files that are not here."""
+    if not state.open:
+        return False
+    return state.position_at is None or (secured is not None and since < state.position_at.timestamp())
 
 
 def _gaps(filing: Filing, journal: Journal, origin: _Origin) -> Gaps:
@@ -334,7 +385,6 @@ def _gaps(filing: Filing, journal: Journal, origin: _Origin) -> Gaps:
         return Gaps(filing.take, open_at_ms=state.gap.at_ms)
     position_ms, position_at = domain.resume_point(state)
     gaps = Gaps(filing.take)
-    planned = origin.standby is not None and "cursor" in origin.joint
-    if position_at is not None and not planned:
+    if position_at is not None and not origin.planned:
         gaps.open(position_ms, f"the owner changed from {origin.before.worker} to {state.worker}")
     return gaps

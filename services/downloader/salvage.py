@@ -23,6 +23,8 @@ from services.downloader.domain import OpenSegment, Recording
 from services.downloader.facts import Facts, open_segment
 from services.downloader.journal import Journal
 
+LONGEST_GROUP_S = 15.0
+"""Nobody sends keyframes further apart."""
 log = structlog.get_logger(__name__)
 
 
@@ -32,15 +34,19 @@ class Salvage:
     def __init__(self, folder: Folder, *, min_bytes: int) -> None:
         self._folder, self._min_bytes = folder, min_bytes
 
-    async def take_over(self, journal: Journal, facts: Facts, epoch: int) -> Json:
+    async def take_over(self, journal: Journal, facts: Facts, epoch: int, *, held_since: float | None = None) -> Json:
         """Settle what earlier owners left here, also files that the log has not heard of. For the owner, before it records.
 
-        Gives the ``tail`` of the last media that was recovered, if it has one: what comes next is joined behind it.
+        Gives the ``tail`` of the last media that was recovered, if it has one: what comes next is joined behind it. ``held_since``: the
+        owner holds everything that came from then on (Unix time), so that a torn group of pictures need not stay torn.
         """
         tail: Json | None = None
         for part in await asyncio.to_thread(self._folder.parts, journal.recording_id):
             if part.epoch < epoch:
-                tail = await self._attempt(part, self._settle(part, journal, facts, adopt=True)) or tail
+                tail = (
+                    await self._attempt(part, self._settle(part, journal, facts, adopt=True, held_since=held_since))
+                    or tail
+                )
         return {"tail": tail} if tail else {}
 
     async def sweep(self, journal: Journal) -> None:
@@ -67,7 +73,9 @@ class Salvage:
             log.warning("salvage.failed", part=part.path.name, error=repr(error))
         return None
 
-    async def _settle(self, part: Part, journal: Journal, facts: Facts, *, adopt: bool) -> Json | None:
+    async def _settle(
+        self, part: Part, journal: Journal, facts: Facts, *, adopt: bool, held_since: float | None = None
+    ) -> Json | None:
         events: list[Event] = []
         opened = journal.state.opened(part.index)
         if not _is_wanted(journal.state, part):
@@ -82,17 +90,25 @@ class Salvage:
         if finished is not None:
             await journal.append([*events, finished])
         else:
-            tail = await self._recover(part, opened, journal, facts, events)
+            tail = await self._recover(part, opened, journal, facts, events, held_since)
         await asyncio.to_thread(self._folder.remove, part)
         return tail
 
     async def _recover(
-        self, part: Part, opened: OpenSegment, journal: Journal, facts: Facts, events: list[Event]
+        self,
+        part: Part,
+        opened: OpenSegment,
+        journal: Journal,
+        facts: Facts,
+        events: list[Event],
+        held_since: float | None,
     ) -> Json | None:
         """Make a part whole and file it; gives the tail of its media."""
         with recovery.claim(part) as file:
             try:
-                left = await asyncio.to_thread(recovery.recover, part, file)
+                whole = await asyncio.to_thread(self._folder.whole, part)
+                regroup = held_since is not None and held_since < part.path.stat().st_mtime - LONGEST_GROUP_S
+                left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, regroup=regroup)
             except Damaged as error:
                 kept = await asyncio.to_thread(self._folder.set_aside, part)
                 log.error("salvage.damaged", part=part.path.name, kept_as=str(kept), error=str(error))

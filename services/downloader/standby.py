@@ -52,6 +52,12 @@ class Running:
     def __init__(self, capture: Capture, task: asyncio.Task[Ended], stack: AsyncExitStack) -> None:
         self.capture, self.task, self._stack = capture, task, stack
 
+    @property
+    def since(self) -> float | None:
+        """Everything that came from then on (Unix time) is held; ``None`` while nothing is."""
+        holds = self.capture.holds
+        return float(holds["since"]) if holds is not None else None
+
     async def close(self) -> None:
         """End it, if it still runs."""
         self.task.cancel()

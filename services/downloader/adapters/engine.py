@@ -74,6 +74,8 @@ class SegmentCompleted:
     duration_ms: int
     reason: str
     repairs: tuple[Json, ...] = ()
+    joint: Callable[[], Json] | None = None
+    """How another owner goes on behind this file, should everything after it be lost with its machine."""
 
 
 @dataclass(frozen=True, slots=True)

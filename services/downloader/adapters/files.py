@@ -128,6 +128,13 @@ class Folder:
             return None
         return kept["cursor"] if kept.get("epoch") == epoch and isinstance(kept.get("cursor"), dict) else None
 
+    def whole(self, part: Part) -> int | None:
+        """So many bytes of a part hold whole segments of a playlist, which goes on behind them; ``None`` when nobody wrote that down."""
+        cursor = self.cursor(part.recording_id, part.epoch)
+        if cursor is None or cursor.get("index") != part.index or not isinstance(cursor.get("bytes"), int):
+            return None
+        return int(cursor["bytes"])
+
     def remove(self, part: Part) -> None:
         """Remove a part and its note."""
         part.path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from contracts.values import Json
@@ -28,6 +29,8 @@ MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
 WRITE_BYTES = 64 << 10
 """What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
+JOIN_S = 30.0
+"""Held media that came this long before the end of what another owner wrote is looked at to find the joint."""
 MAX_REPAIRS = 500
 """Repairs told in one event: it must stay far below what the bus takes."""
 
@@ -110,9 +113,8 @@ class FlvStream:
 
     @property
     def holds(self) -> Json | None:
-        """See `Holder`: the mark of the first keyframe that is held."""
-        mark = self._held.first_mark if self._held is not None else None
-        return None if mark is None else {"protocol": "flv", "mark": mark}
+        """See `Holder`: the mark of the newest keyframe, behind which the owner may leave."""
+        return self._held.holds if self._held is not None else None
 
     def forget_before(self, at: float) -> None:
         """See `Holder`."""
@@ -128,6 +130,9 @@ class FlvStream:
         self._end_at = start.position_at
         if self._held is None:
             return
+        if tail := Tail.from_json(take.behind):
+            # Content is looked for near the joint only: what is older was written long ago.
+            self._held.forget_before(tail.ended_at - JOIN_S)
         for piece in self._held.pieces():
             self._replay(piece)
             await asyncio.sleep(0)
@@ -141,7 +146,7 @@ class FlvStream:
         """See `Holder`. Whole groups of pictures are written only, so that the next file begins with a keyframe."""
         if holds.get("protocol") != "flv" or self._recorder is None:
             return
-        self._note_left(self._recorder.leave(int(holds.get("mark") or 0)))
+        self._note_left(self._recorder.leave(holds.get("mark")))
         await self._left.wait()
 
     @property
@@ -246,8 +251,13 @@ class FlvStream:
                 duration_ms=event.duration_ms,
                 reason="end" if event.reason is flv.SplitReason.END_OF_STREAM else event.reason.value,
                 repairs=to_records(event.repairs, MAX_REPAIRS),
+                joint=_joint(event.tail) if event.tail is not None else None,
             )
         )
+
+
+def _joint(tail: Tail) -> Callable[[], Json]:
+    return lambda: {"tail": tail.to_json()}
 
 
 def _reason(error: OSError) -> str:

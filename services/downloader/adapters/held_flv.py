@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from contracts.values import Json
 from media.flv.parser import FlvParser
 from media.flv.tag import AUDIO, KEYFRAME, SCRIPT, VIDEO, FlvHeader, Item, Tag
 from media.flv.writer import encode_header, encode_tag
@@ -47,7 +48,7 @@ class HeldFlv:
         self._file_header = encode_header(FlvHeader(flags=5)) + bytes(4)
         self._prefix = self._file_header
         self._open = bytearray()
-        self._open_at = 0.0
+        self._open_at = self._last_at = 0.0
         self._connection = 0
         self._marks: deque[tuple[float, int]] = deque(maxlen=4096)
         self.received = 0
@@ -56,6 +57,14 @@ class HeldFlv:
     def first_mark(self) -> int | None:
         """The mark of the first keyframe that is held (of the first sound where there is no picture); ``None`` while nothing is."""
         return self._marks[0][1] if self._marks else None
+
+    @property
+    def holds(self) -> Json | None:
+        """The mark of the newest keyframe, and from when to when (wall clock, seconds) the media came; ``None`` while there is none."""
+        if not self._marks:
+            return None
+        since = self._groups[0].at if self._groups else self._open_at
+        return {"protocol": "flv", "mark": self._marks[-1][1], "since": round(since), "until": round(self._last_at)}
 
     @property
     def size(self) -> int:
@@ -72,6 +81,7 @@ class HeldFlv:
     def feed(self, chunk: bytes, at: float) -> None:
         """Take bytes of the connection; raises FlvError when they are no FLV."""
         self.received += len(chunk)
+        self._last_at = at
         self._take_items(self._parser.feed(chunk), at)
 
     def forget_before(self, at: float) -> None:

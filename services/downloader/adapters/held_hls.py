@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from contracts.values import Json
 from media.hls import Discontinuity, Init, Media, MissingMedia, PlanCursor, SegmentTask, StreamItem
 from media.segments import GapReason
 
@@ -35,6 +36,15 @@ class HeldHls:
         return next((one.item.sequence for one in self._items if isinstance(one.item, SegmentTask)), None)
 
     @property
+    def holds(self) -> Json | None:
+        """The number of the oldest segment, and from when to when (wall clock, seconds) the media came; ``None`` while there is none."""
+        first = self.first_sequence
+        if first is None:
+            return None
+        since, until = self._items[0].at, self._items[-1].at
+        return {"protocol": "hls", "sequence": first, "since": round(since), "until": round(until)}
+
+    @property
     def seconds(self) -> float:
         """How long the media plays that is held."""
         return sum(one.item.duration for one in self._items if isinstance(one.item, SegmentTask))
@@ -57,6 +67,7 @@ class HeldHls:
     def join_behind(self, cursor: PlanCursor | None, at: float) -> bool:
         """Drop what another owner wrote: up to its cursor, or what came before ``at`` where numbers do not tell. False in that case."""
         if cursor is None:
+            self.forget_before(at)
             return not self._items
         place = next((n for n, one in enumerate(self._items) if _is_at(one, cursor)), None)
         if place is not None:

@@ -107,9 +107,7 @@ class HlsEngine:
     @property
     def holds(self) -> Json | None:
         """See `Holder`: the number of the first segment that is held."""
-        held = self._writer.held
-        first = held.first_sequence if held is not None else None
-        return None if first is None else {"protocol": "hls", "sequence": first}
+        return self._writer.held.holds if self._writer.held is not None else None
 
     def forget_before(self, at: float) -> None:
         """See `Holder`."""

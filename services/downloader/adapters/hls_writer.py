@@ -50,6 +50,7 @@ class HlsWriter:
         self._first_ms = start.position_ms
         self._missing_ms = 0
         self._joined = False
+        self._cursor_before = start.cursor
         self._starts: dict[int, int] = {}
         self._next_index = start.index
         self._end_at = start.position_at
@@ -145,6 +146,7 @@ class HlsWriter:
         if self.error is not None:
             raise self.error
         await self._stop()
+        self._cursor_before = self.cursor
         if self._recorder is not None:
             self._tell(await _in_thread(self._recorder.finish))
 
@@ -194,11 +196,13 @@ class HlsWriter:
 
     def _record(self, recorder: HlsRecorder, item: StreamItem) -> list[segments.SegmentEvent]:
         events: list[segments.SegmentEvent] = []
+        self._cursor_before = self.cursor
         for each in (*self._waiting, item):
             events += recorder.write(each)
         self._waiting.clear()
         if isinstance(item, Media):
-            self.cursor = cursor_to_json(item.task.cursor)
+            index, size = recorder.place or (0, 0)
+            self.cursor = {**cursor_to_json(item.task.cursor), "index": index, "bytes": size}
             self._take.keep_cursor(self.cursor)
         return events
 
@@ -250,6 +254,7 @@ class HlsWriter:
 
     def _completed(self, event: segments.SegmentCompleted) -> None:
         start_ms = self._starts.pop(event.index)
+        cursor = self._cursor_before
         self._emit(
             SegmentCompleted(
                 index=event.index,
@@ -258,6 +263,7 @@ class HlsWriter:
                 duration_ms=event.duration_ms,
                 reason=event.split_reason.value,
                 repairs=tuple(_repairs(event, start_ms)),
+                joint=lambda: {"cursor": cursor},
             )
         )
 

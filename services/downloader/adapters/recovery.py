@@ -12,7 +12,7 @@ from typing import BinaryIO
 from contracts.values import Json
 from media.flv.errors import FlvError
 from media.flv.recover import recover as recover_flv
-from media.flv.tail import read_tail
+from media.flv.tail import last_group, read_tail
 from media.hls import recover_mp4, recover_ts
 
 from services.downloader.adapters.files import Part
@@ -49,13 +49,23 @@ def claim(part: Part) -> Iterator[BinaryIO]:
         yield file
 
 
-def recover(part: Part, file: BinaryIO) -> Recovered:
-    """Truncate torn media, write the true duration and index into a claimed part. Idempotent; raises Damaged, OSError."""
+def recover(part: Part, file: BinaryIO, *, whole: int | None = None, regroup: bool = False) -> Recovered:
+    """Truncate torn media, write the true duration and index into a claimed part. Idempotent; raises Damaged, OSError.
+
+    ``whole``: so many bytes hold whole segments of a playlist, what lies behind them comes again. ``regroup``: leave out the last group of
+    pictures of an FLV, which somebody has whole, so that the next file begins with its keyframe.
+    """
     status = os.fstat(file.fileno())
     if status.st_size == 0:
         return Recovered(0, 0)
+    if whole is not None and 0 < whole < status.st_size:
+        file.truncate(whole)
     try:
-        return replace(_RECOVER[part.extension](part, file), written_at=status.st_mtime)
+        found = _RECOVER[part.extension](part, file)
+        if regroup and part.extension == "flv" and (end := last_group(file)) is not None:
+            file.truncate(end)
+            found = _RECOVER[part.extension](part, file)
+        return replace(found, written_at=status.st_mtime)
     except FlvError as error:
         raise Damaged(str(error)) from error
 

@@ -10,6 +10,7 @@ create table replicas (
 
 -- A recording whose owner leaves it, or wants a second replica to hold its media all the time (lasting): the successor holds media
 -- from somewhere on (holds), the owner says where its own media ends (joint), and whoever claims the lease goes on there.
+-- For a lasting one the owner also says how to go on behind its last finished file (secured), should the next one be lost with its machine.
 create table handovers (
   recording_id text primary key,
   owner        text not null,
@@ -20,5 +21,6 @@ create table handovers (
   seen_at      timestamptz,
   holds        jsonb,
   joint        jsonb,
+  secured      jsonb,
   offered_at   timestamptz not null default now()
 );

@@ -36,7 +36,7 @@ class SegmentCompleted:
     """A file is final and closed; `keyframes` counts them, `detail` explains a codec change, `repairs` are those of its media.
 
     `source_ms`: the source's timestamp of its first media, as it was sent; with it and `repairs`, `media.repair.alignment` places
-    anything that was timed by the source or by a stopwatch.
+    anything that was timed by the source or by a stopwatch. `tail`: the end of its media, where one is kept.
     """
 
     index: int
@@ -48,6 +48,7 @@ class SegmentCompleted:
     detail: str
     repairs: tuple[Repair, ...] = ()
     source_ms: int | None = None
+    tail: Tail | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +170,10 @@ class FlvRecorder:
         """Begin a new file at the next keyframe (the next tag of a stream without video)."""
         self._limiter.cut_requested = True
 
-    def leave(self, mark: int) -> bool:
+    def leave(self, mark: int | None) -> bool:
         """Write nothing more from the first group boundary on behind which a tag with this mark is written; True once that is so.
+
+        Without a mark that is the last boundary there was.
 
         Whole groups are written only, so that whoever holds the source from that tag on can go on at the boundary.
         """
@@ -331,6 +334,7 @@ class FlvRecorder:
                 detail=detail,
                 repairs=self._log.drain(next_start),
                 source_ms=self.timeline.source_at(file.start_ms),
+                tail=self.tail.copy() if self.tail is not None else None,
             )
         )
 

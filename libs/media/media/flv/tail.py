@@ -7,10 +7,21 @@ from typing import BinaryIO, Final
 
 from media.flv.metadata import read_metadata
 from media.flv.parser import FlvParser
-from media.flv.tag import SCRIPT, Item, Tag
+from media.flv.tag import (
+    KEYFRAME,
+    PREVIOUS_TAG_SIZE,
+    SCRIPT,
+    TAG_HEADER_SIZE,
+    TAG_TYPES,
+    VIDEO,
+    Item,
+    Tag,
+    classify,
+)
 from media.flv.writer import FILE_HEADER_SIZE
 from media.repair.join import Tail
 
+_FIRST_TAG: Final = FILE_HEADER_SIZE + PREVIOUS_TAG_SIZE
 _LAST_S: Final = 40.0
 _BLOCK: Final = 1 << 20
 _HEAD: Final = 1 << 20
@@ -28,6 +39,22 @@ def read_tail(file: BinaryIO, *, start_ms: int, ended_at: float) -> Tail:
     _add(tail, parser.finish(), start_ms)
     tail.ended_at = ended_at
     return tail
+
+
+def last_group(file: BinaryIO) -> int | None:
+    """Where the last group of pictures begins; ``None`` when it is the only one, or the file has no index."""
+    position = _place(file)
+    length = file.seek(0, 2)
+    groups: list[int] = []
+    while position + TAG_HEADER_SIZE + 2 <= length:
+        file.seek(position)
+        head = file.read(TAG_HEADER_SIZE + 2)
+        if head[0] not in TAG_TYPES:
+            return None
+        if head[0] == VIDEO and classify(VIDEO, head[-2], head[-1]) == KEYFRAME:
+            groups.append(position)
+        position += TAG_HEADER_SIZE + int.from_bytes(head[1:4]) + PREVIOUS_TAG_SIZE
+    return groups[-1] if len(groups) > 1 else None
 
 
 def _add(tail: Tail, items: list[Item], start_ms: int) -> None:

@@ -91,6 +91,11 @@ class HlsRecorder:
         return self._segment.start_ms + self._segment.duration_ms if self._segment else self._timeline_ms
 
     @property
+    def place(self) -> tuple[int, int] | None:
+        """Index of the open file and the bytes written to it; ``None`` while none is open."""
+        return (self._segment.index, self._segment.bytes) if self._segment else None
+
+    @property
     def bytes_written(self) -> int:
         """Bytes in all files of this recording so far."""
         return self._bytes_of_closed + (self._segment.bytes if self._segment else 0)

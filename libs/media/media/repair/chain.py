@@ -103,9 +103,10 @@ class RepairChain:
         """Groups in a row that were replays: above ten, the server is stuck."""
         return self._replay.consecutive
 
-    def leave(self, mark: int) -> None:
-        """Take nothing more from the first group boundary on behind which a tag with this mark was written, perhaps from now on."""
+    def leave(self, mark: int | None) -> None:
+        """Take nothing more from the first group boundary on behind which a tag with this mark was written; at once without a mark."""
         self._leave_after = mark
+        self.left |= mark is None
         self._leave_if_met()
 
     def _leave_if_met(self) -> None:

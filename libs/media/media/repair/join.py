@@ -18,7 +18,7 @@ _SLACK_MS: Final = 500
 _SETTLED_MS: Final = 2000
 _LATE_S: Final = 10.0
 _MAX_HELD_BYTES: Final = 64 << 20
-_MAX_HELD_GROUPS: Final = 32
+_MAX_HELD_GROUPS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,10 @@ class Tail:
         self.tags.extend(Written(tag.type, tag.kind == KEYFRAME, tag.timestamp, mark(tag)) for tag in tags)
         if received_at is not None:
             self.ended_at = received_at
+
+    def copy(self) -> Tail:
+        """As it is now."""
+        return Tail(self.tags, self.ended_at)
 
     def ends(self) -> dict[int, int]:
         """The last time of each channel."""
