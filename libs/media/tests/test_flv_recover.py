@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media.flv.errors import FlvError
-from media.flv.metadata import read_metadata
-from media.flv.recover import recover
+from media.flv.metadata import KeyframeIndex, carried_fields, encode_metadata, read_metadata, reserved_room
+from media.flv.recover import copy_with_index, recover
 
 from libs.media.tests import flv_streams as flv
 
@@ -107,3 +107,31 @@ def test_a_file_that_ends_in_its_header_holds_nothing(length):
     recovered = recover(file)
     assert (recovered.bytes, recovered.duration_ms, recovered.keyframes) == (13, 0, 0)
     assert file.getvalue() == WHOLE[:9] + bytes(4)
+
+
+@settings(max_examples=150)
+@given(st.data())
+def test_a_patch_that_was_torn_is_completed_by_the_next_one(data):
+    # Given a file whose index was being overwritten when the process was killed
+    payload = bytes(flv.scripts(WHOLE)[0].payload)
+    at = WHOLE.index(payload)
+    fields = read_metadata(payload)
+    room = reserved_room(fields)
+    earlier = KeyframeIndex(room)
+    for number in range(data.draw(st.integers(0, 3))):
+        earlier.add(2000 * number, 100 + number)
+    before = encode_metadata(carried_fields(fields), earlier, duration_ms=77, file_size=5).payload
+    torn = data.draw(st.integers(0, min(2000, len(payload))))
+    file = io.BytesIO(WHOLE[:at] + payload[:torn] + before[torn:] + WHOLE[at + len(payload) :])
+    # When it is indexed again
+    if not recover(file).indexed:
+        target = io.BytesIO()
+        copy_with_index(file, target)
+        file = target
+    # Then its index is true and its media is whole
+    content = file.getvalue()
+    assert flv.media(content) == flv.media(WHOLE)
+    found = read_metadata(flv.scripts(content)[0].payload)
+    assert (found["duration"], found["filesize"]) == (fields["duration"], len(content))
+    assert found["keyframes"]["times"] == fields["keyframes"]["times"]
+    assert len(content) == len(WHOLE)

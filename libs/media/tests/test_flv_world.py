@@ -339,3 +339,23 @@ def test_a_clean_file_is_parsed_and_written_byte_by_byte():
         writer.write(tags)
         writer.finish()
         assert file.getvalue() == source(name)
+
+
+@cache
+def padded() -> bytes:
+    """A still picture at a constant bitrate, which x264 reaches with filler."""
+    command = [get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "color=red:size=64x64:rate=25:duration=8"]
+    rate = ("-b:v", "400k", "-minrate", "400k", "-maxrate", "400k", "-bufsize", "400k")
+    command += ["-c:v", "libx264", "-g", "25", "-threads", "1", *rate, "-x264-params", "nal-hrd=cbr", "-f", "flv", "-"]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+
+
+def test_filler_of_a_constant_bitrate_goes_and_is_told_in_one_sum():
+    recording = flv.record(padded())
+    (content,) = recording.contents
+    assert sum(tag.size for tag in flv.media(content)) < sum(tag.size for tag in flv.media(padded())) / 4
+    assert decode(content, strict=True).pictures == decode(padded(), strict=True).pictures == 200
+    (filler,) = recording.repairs
+    assert filler.kind is RepairKind.FILLER
+    assert filler.count == 8
+    assert filler.amount == sum(tag.size for tag in flv.media(padded())) - sum(tag.size for tag in flv.media(content))
