@@ -18,7 +18,7 @@ from services.danmu.adapters import protobuf
 from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, MessageKind
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 MAX_BUFFER_BYTES: Final = 4 << 20
@@ -115,10 +115,11 @@ def parse_entry(data: bytes) -> Entry | None:
 class NdgrCodec:
     """The codec of all segments of a programme; `seen` keeps what a reconnection repeats from being told twice."""
 
-    def __init__(self, seen: RecentIds | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
         self.counters = CodecCounters()
-        self._seen = RecentIds() if seen is None else seen
+        self._seen = Backlog() if seen is None else seen
         self._clock = clock
+        self._seen.join(clock())
 
     def heartbeat(self) -> None:
         """None: an answer is only read."""
@@ -139,7 +140,7 @@ class NdgrCodec:
         message_id, sent_at = _meta(fields)
         if message_id and not self._seen.add(message_id):
             return
-        now = self._clock()
+        now = self._seen.received_at(sent_at, self._clock())
         bases = [*_messages(fields, now), *self._state(fields, now, decoded)]
         decoded.messages += [one._replace(id=message_id, sent_at=sent_at) for one in bases]
         if not bases and decoded.popularity is None:

@@ -22,7 +22,7 @@ from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.json_fields import count_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.ndgr import NdgrCodec
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 
 MAX_FRAME_BYTES: Final = 256 << 10
 MAX_PAGE_BYTES: Final = 4 << 20
@@ -51,7 +51,7 @@ def watch_socket(page: bytes) -> str:
 class NiconicoCodec:
     """One session's codec, which takes the messages of the comment server too. `view_uri`: where that is, once it was said."""
 
-    def __init__(self, seen: RecentIds | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
         self.view_uri = ""
         self._comments = NdgrCodec(seen, clock)
         self._clock = clock

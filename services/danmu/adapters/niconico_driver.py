@@ -18,7 +18,7 @@ from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pac
 from services.danmu.adapters.links import Frame, Link, Server, WebSocketLink
 from services.danmu.adapters.niconico import MAX_PAGE_BYTES, NiconicoCodec, watch_socket
 from services.danmu.adapters.niconico_link import NiconicoLink
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.web import USER_AGENT, fetch
 
@@ -45,7 +45,7 @@ class NiconicoSource(ChatDriver):
         if not _PROGRAMME.fullmatch(self._programme):
             raise InvalidDescriptor("niconico chat needs the programme")
         self._site = URL(site)
-        self._seen = RecentIds()
+        self._seen = Backlog()
         self._joined = False
 
     async def access(self) -> Access:

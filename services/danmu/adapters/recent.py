@@ -1,4 +1,4 @@
-"""Remembers the ids of the last messages: platforms repeat them when a chat is joined again."""
+"""What a source remembers from connection to connection, as platforms repeat the last messages when a chat is joined again."""
 
 from __future__ import annotations
 
@@ -24,3 +24,25 @@ class RecentIds:
         if len(self._ids) > self._size:
             self._ids.popitem(last=False)
         return True
+
+
+class Backlog(RecentIds):
+    """The last ids, and where in time messages belong that come late: after an outage, or with the next poll.
+
+    Such a message counts as received when it was sent, but neither before anything that was heard already nor in the future;
+    where the platform's clock is wrong, that is when the backlog came, or when it began.
+    """
+
+    def __init__(self, size: int = RECENT_IDS) -> None:
+        super().__init__(size)
+        self._heard_at = self._floor = self._joined_at = 0
+
+    def join(self, now: int) -> None:
+        """A connection begins, or an answer to a poll has come: what was sent before comes late."""
+        self._floor, self._joined_at = self._heard_at or now, now
+        self._heard_at = now
+
+    def received_at(self, sent_at: int, now: int) -> int:
+        """When a message counts as received that comes now; unix milliseconds."""
+        self._heard_at = now
+        return max(sent_at, self._floor) if 0 < sent_at < self._joined_at else now

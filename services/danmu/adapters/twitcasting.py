@@ -17,7 +17,7 @@ from typing import Any, Final
 from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.json_fields import MAX_TEXT, count_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 
 MAX_FRAME_BYTES: Final = 1 << 20
 MAX_EVENTS: Final = 2048
@@ -32,10 +32,11 @@ def _now_ms() -> int:
 class TwitcastingCodec:
     """One connection's codec; `seen` goes from connection to connection, as each one begins with the last comments."""
 
-    def __init__(self, seen: RecentIds | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
         self.counters = CodecCounters()
-        self._seen = RecentIds() if seen is None else seen
+        self._seen = Backlog() if seen is None else seen
         self._clock = clock
+        self._seen.join(clock())
 
     def heartbeat(self) -> None:
         """None: the transport's own sign of life is all there is."""
@@ -67,7 +68,8 @@ class TwitcastingCodec:
             self.counters.ignore(kind[:64] or "no type")
             return
         if not message.id or self._seen.add(message.id):
-            decoded.messages.append(message)
+            received_at = self._seen.received_at(message.sent_at, now)
+            decoded.messages.append(message._replace(received_at=received_at))
 
 
 def _comment(event: dict[str, Any], now: int) -> ChatMessage:

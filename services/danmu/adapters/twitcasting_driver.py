@@ -17,7 +17,7 @@ from yarl import URL
 from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.json_fields import count_at, dig, text_at
 from services.danmu.adapters.links import Frame, Server
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.twitcasting import TwitcastingCodec
 from services.danmu.adapters.web import fetch_json
@@ -50,7 +50,7 @@ class TwitcastingSource(ChatDriver):
         if not _USER.fullmatch(self._user):
             raise InvalidDescriptor("twitcasting chat needs the user")
         self._site, self._frontend = URL(site), URL(frontend)
-        self._seen = RecentIds()
+        self._seen = Backlog()
 
     async def access(self) -> Access:
         """See ChatDriver. Asked each time: a new broadcast is a new movie."""

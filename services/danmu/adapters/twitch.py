@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from services.danmu.adapters.codec import CodecCounters, Decoded
-from services.danmu.adapters.twitch_commands import HANDLERS
+from services.danmu.adapters.twitch_commands import GONE, HANDLERS
 
 MAX_FRAME_BYTES: Final = 1 << 20
 MAX_FRAME_LINES: Final = 4096
@@ -112,6 +112,8 @@ class TwitchCodec:
         if not messages:
             self.counters.ignore(line.command)
         decoded.messages += messages
+        if line.command == "NOTICE" and line.tags.get("msg-id") in GONE:
+            decoded.reconnect = "the channel does not exist, or is suspended"
 
 
 def parse_line(text: str) -> Line | None:

@@ -53,7 +53,7 @@ _SUBSCRIPTIONS: Final = {
     "anongiftpaidupgrade": "upgrade",
     "primepaidupgrade": "upgrade",
 }
-_GONE: Final = {"msg_channel_suspended": "locked", "tos_ban": "locked"}
+GONE: Final = {"msg_channel_suspended": "locked", "tos_ban": "locked"}
 
 
 def chat(line: ParsedLine, now: int) -> list[ChatMessage]:
@@ -132,8 +132,8 @@ def deleted(line: ParsedLine, now: int) -> list[ChatMessage]:
 def notice(line: ParsedLine, now: int) -> list[ChatMessage]:
     """NOTICE from the server itself; a suspended channel has no chat any more."""
     event = line.tags.get("msg-id", "")[:MAX_NAME]
-    kind = MessageKind.STREAM_CLOSED if event in _GONE else MessageKind.SYSTEM
-    return [ChatMessage(kind, now, text=line.text[:MAX_TEXT], action=_GONE.get(event, event))]
+    kind = MessageKind.STREAM_CLOSED if event in GONE else MessageKind.SYSTEM
+    return [ChatMessage(kind, now, text=line.text[:MAX_TEXT], action=GONE.get(event, event))]
 
 
 def room_state(line: ParsedLine, now: int) -> list[ChatMessage]:

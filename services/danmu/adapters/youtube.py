@@ -19,7 +19,7 @@ from typing import Any, Final
 from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.json_fields import count_at, dig, list_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import ChatMessage, MessageKind
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.youtube_actions import messages_of
 
 MAX_FRAME_BYTES: Final = 8 << 20
@@ -44,14 +44,14 @@ def _now_ms() -> int:
 class YoutubeCodec:
     """One chat's codec. `since` (unix ms): older messages, which the page repeats, are left out; so are ids in `seen`."""
 
-    def __init__(self, since: int = 0, seen: RecentIds | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, since: int = 0, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
         self.counters = CodecCounters()
         self.continuation = ""
         self.wait_s = 0.0
         self.api_key = ""
         self._context: dict[str, Any] = {}
         self._since = since
-        self._seen = RecentIds() if seen is None else seen
+        self._seen = Backlog() if seen is None else seen
         self._clock = clock
 
     def _page(self, page: bytes, decoded: Decoded) -> None:
@@ -108,11 +108,16 @@ class YoutubeCodec:
     def _take(self, chat: dict[str, Any], decoded: Decoded) -> None:
         """The messages of a chat object, and how it goes on."""
         now = self._clock()
+        self._seen.join(now)
         for action in list_at(chat, "actions", limit=MAX_ACTIONS):
             found = messages_of(action, now)
             if not found:
                 self.counters.ignore(_name(action))
-            decoded.messages += [message for message in found if self._is_news(message)]
+            decoded.messages += [
+                message._replace(received_at=self._seen.received_at(message.sent_at, now))
+                for message in found
+                if self._is_news(message)
+            ]
         self.continuation, self.wait_s = _next(chat)
 
     def _is_news(self, message: ChatMessage) -> bool:

@@ -17,7 +17,7 @@ from yarl import URL
 from services.danmu.adapters.codec import ChatCodec
 from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace, now_ms
 from services.danmu.adapters.links import Frame, Link, LinkBroken, PollingLink, Server
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.web import fetch
 from services.danmu.adapters.youtube import MAX_FRAME_BYTES, YoutubeCodec
@@ -53,7 +53,7 @@ class YoutubeSource(ChatDriver):
             raise InvalidDescriptor("youtube chat needs a video_id, or the channel")
         self._site = URL(site)
         self._since = now_ms() - HISTORY_MS
-        self._seen = RecentIds()
+        self._seen = Backlog()
 
     async def access(self) -> Access:
         """See ChatDriver."""

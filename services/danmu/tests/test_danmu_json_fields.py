@@ -16,7 +16,6 @@ from services.danmu.adapters.json_fields import (
     parse_json,
     text_at,
 )
-from services.danmu.adapters.recent import RecentIds
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -87,9 +86,3 @@ def test_nothing_raises(value: object, path: list[str | int]) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000, b"1" * 10_000, "nul"])
 def test_no_json_is_none(data: bytes | str) -> None:
     assert parse_json(data) is None
-
-
-def test_the_last_ids_are_remembered() -> None:
-    ids = RecentIds(2)
-
-    assert [ids.add(one) for one in ("a", "a", "b", "c", "a")] == [True, False, True, True, True]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.ndgr import MAX_MESSAGE_BYTES, Entry, LengthDelimited, parse_entry
 from services.danmu.adapters.niconico import COMMENT, MAX_FRAME_BYTES, NiconicoCodec, watch_socket
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.fuzz.harness import SEPARATOR
 from services.danmu.fuzz.niconico import SEEDS, connect
 from tests.studio.niconico import Proto, delimited, encode
@@ -21,7 +21,7 @@ NOW = 1_750_000_000_123
 AT = 1_750_000_000
 
 
-def codec(seen: RecentIds | None = None) -> NiconicoCodec:
+def codec(seen: Backlog | None = None) -> NiconicoCodec:
     return NiconicoCodec(seen, clock=lambda: NOW)
 
 
@@ -195,7 +195,7 @@ class TestComments:
         assert (decoded.popularity, decoded.messages) == (1234, [])
 
     def test_a_comment_is_told_once_over_connections(self) -> None:
-        seen = RecentIds()
+        seen = Backlog()
         frame = chunk((2, [(1, [(1, "x")])]))
 
         assert len(codec(seen).feed(frame).messages) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.danmu.adapters import InvalidDescriptor, open_source
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.adapters.twitcasting import MAX_EVENTS, MAX_FRAME_BYTES, TwitcastingCodec
 from services.danmu.fuzz.harness import check
@@ -23,7 +23,7 @@ NOW = 1_750_000_000_123
 USER: dict[str, object] = {"user": "studio"}
 
 
-def codec(seen: RecentIds | None = None) -> TwitcastingCodec:
+def codec(seen: Backlog | None = None) -> TwitcastingCodec:
     return TwitcastingCodec(seen, clock=lambda: NOW)
 
 
@@ -57,7 +57,7 @@ class TestEvents:
         assert (said.quantity, said.action) == (quantity, "paid")
 
     def test_a_comment_is_told_once_over_connections(self) -> None:
-        seen = RecentIds()
+        seen = Backlog()
 
         assert len(codec(seen).feed(COMMENT).messages) == 1
         assert codec(seen).feed(COMMENT).messages == []

@@ -202,9 +202,10 @@ class TestModeration:
         assert (said.user, said.text) == ("bob", "what it said")
 
     def test_a_suspended_channel_is_closed(self) -> None:
-        said = message(f"@msg-id=msg_channel_suspended {SERVER} NOTICE #c :gone")
+        decoded = codec().feed(f"@msg-id=msg_channel_suspended {SERVER} NOTICE #c :gone".encode())
 
-        assert (said.kind, said.action) == (MessageKind.STREAM_CLOSED, "locked")
+        assert [(said.kind, said.action) for said in decoded.messages] == [(MessageKind.STREAM_CLOSED, "locked")]
+        assert decoded.reconnect == "the channel does not exist, or is suspended"
 
     def test_the_state_of_the_room_is_news_only_when_it_changes(self) -> None:
         joined = f"@emote-only=0;followers-only=-1;r9k=0;slow=0;subs-only=0 {SERVER} ROOMSTATE #c"

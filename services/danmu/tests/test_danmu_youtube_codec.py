@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
-from services.danmu.adapters.recent import RecentIds
+from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.youtube import MAX_FRAME_BYTES, YoutubeCodec
 from services.danmu.fuzz.harness import SEPARATOR, check
 from services.danmu.fuzz.youtube import PAGE, SEEDS
@@ -25,7 +25,7 @@ AUTHOR: dict[str, Any] = {
 }
 
 
-def opened(since: int = 0, seen: RecentIds | None = None) -> YoutubeCodec:
+def opened(since: int = 0, seen: Backlog | None = None) -> YoutubeCodec:
     codec = YoutubeCodec(since, seen, clock=lambda: NOW)
     assert codec.feed(PAGE).authenticated is True
     return codec
@@ -116,7 +116,7 @@ class TestPolling:
         assert decoded.reconnect
 
     def test_what_was_said_before_and_what_was_told_already_is_left_out(self) -> None:
-        seen = RecentIds()
+        seen = Backlog()
         old = item("liveChatTextMessageRenderer", id="old", timestampUsec="1749999999999999", message=runs("old"))
         new = item("liveChatTextMessageRenderer", message=runs("new"))
 
@@ -125,6 +125,17 @@ class TestPolling:
 
         assert [one.text for one in first.messages] == ["new"]
         assert again.messages == []
+
+    def test_what_one_poll_brings_lies_where_it_was_said(self) -> None:
+        times = iter([5_000, 20_000, 20_000])
+        codec = YoutubeCodec(clock=lambda: next(times))
+        codec.feed(PAGE)
+        sent = (4_000_000, 7_000_000, 12_500_000, 30_000_000)
+        said = [item("liveChatTextMessageRenderer", id=f"id-{at}", timestampUsec=str(at)) for at in sent]
+
+        received = [one.received_at for one in codec.feed(answer(*said)).messages]
+
+        assert received == [5_000, 7_000, 12_500, 20_000]  # since the last answer, and not in the future
 
 
 class TestItems:
