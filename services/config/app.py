@@ -8,6 +8,7 @@ from chassis.egress import EgressPolicy
 from chassis.service import Service
 from chassis.settings import load
 
+from services.config.credentials import Vault
 from services.config.handlers import handlers
 from services.config.settings import ConfigSettings
 
@@ -17,4 +18,10 @@ def build(settings: ConfigSettings | None = None) -> Service:
     settings = settings or load(ConfigSettings)
     service = Service(settings, handlers(), migrations=Path(__file__).with_name("migrations"))
     service.resources.provide(EgressPolicy(allow_private=settings.allow_private_sources))
+    key = settings.secret_key.get_secret_value()
+
+    async def prepare() -> None:
+        service.resources.provide(Vault(key, service.bus))
+
+    service.on_start(prepare)
     return service

@@ -11,10 +11,14 @@ from contracts.aggregate import Aggregate, Rejected
 from contracts.config import (
     AddStreamer,
     ChangeStreamer,
+    CredentialRemoved,
+    CredentialSaved,
     LayerRemoved,
     LayerSaved,
     RemoveStreamer,
+    SaveCredential,
     SaveLayer,
+    Secrets,
     StreamerAdded,
     StreamerChanged,
     StreamerRemoved,
@@ -63,6 +67,13 @@ class SharedLayer:
     removed: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What may be known of a credential: ``saved`` is ``None`` before the first one and after its removal."""
+
+    saved: CredentialSaved | None = None
+
+
 def evolve_streamer(state: Streamer, event: Event) -> Streamer:
     """The streamer after an event."""
     match event:
@@ -93,9 +104,20 @@ def evolve_layer(state: SharedLayer, event: Event) -> SharedLayer:
     return state
 
 
+def evolve_credential(state: Credential, event: Event) -> Credential:
+    """The credential after an event."""
+    match event:
+        case CredentialSaved():
+            return Credential(event)
+        case CredentialRemoved():
+            return Credential()
+    return state
+
+
+CREDENTIAL = Aggregate("credential", Credential(), evolve_credential)
 STREAMER = Aggregate("streamer", Streamer(), evolve_streamer)
 LAYER = Aggregate("layer", SharedLayer(), evolve_layer)
-AGGREGATES = (STREAMER, LAYER)
+AGGREGATES = (STREAMER, LAYER, CREDENTIAL)
 
 
 def decide_add(state: Streamer, command: AddStreamer) -> list[Event]:
@@ -165,6 +187,38 @@ def decide_remove_layer(state: SharedLayer, layer_id: str, users: int) -> list[E
     if state.kind == "template" and users:
         raise Rejected("Template in use", detail=f"{users} streamers use it; give them another one first")
     return [LayerRemoved(layer_id=layer_id)]
+
+
+def decide_save_credential(version: int, command: SaveCredential, secrets: Secrets) -> list[Event]:
+    """Set a credential; the same names may hold new values, so that each save is an event."""
+    if command.expected_version is not None and command.expected_version != version:
+        raise _stale(version)
+    if (secrets.cookies or secrets.headers) and not command.domains:
+        raise Rejected(
+            "No domains", status=422, detail="cookies and headers need the domains they go to: nobody else gets them"
+        )
+    if not (secrets.cookies or secrets.headers or secrets.proxy_user or secrets.proxy_password):
+        raise Rejected("Empty credential", status=422, detail="it holds no cookies, no headers and no login of a proxy")
+    return [
+        CredentialSaved(
+            credential_id=command.credential_id,
+            name=command.name,
+            domains=command.domains,
+            holds=_names_in(secrets),
+        )
+    ]
+
+
+def _names_in(secrets: Secrets) -> tuple[str, ...]:
+    login = ("proxy login",) if secrets.proxy_user or secrets.proxy_password else ()
+    return (*(f"cookie {name}" for name in secrets.cookies), *(f"header {name}" for name in secrets.headers), *login)
+
+
+def decide_remove_credential(state: Credential, credential_id: str) -> list[Event]:
+    """Remove a credential that is there."""
+    if state.saved is None:
+        raise Rejected("Unknown credential", status=404, detail=f"there is no credential {credential_id}")
+    return [CredentialRemoved(credential_id=credential_id)]
 
 
 def resolve(streamer: Streamer, layers: Mapping[str, Layer]) -> list[Event]:

@@ -18,7 +18,7 @@ from contracts.config import (
 )
 from contracts.message import Event
 
-from services.config import domain, store
+from services.config import credentials, domain, store
 from services.config.domain import LAYER, STREAMER, Streamer
 
 
@@ -94,6 +94,7 @@ def handlers() -> Handlers:
     registry.command(StopStreamer)(stop_streamer)
     registry.command(SaveLayer)(save_layer)
     registry.command(RemoveLayer)(remove_layer)
+    credentials.register(registry)
     return registry
 
 

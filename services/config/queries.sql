@@ -24,3 +24,16 @@ select exists (select from layers where layer_id = $1)
 
 -- name: layers
 select layer_id, layer::text as layer from layers
+
+-- name: save_credential
+insert into credentials (credential_id, domains, sealed) values ($1, $2, $3)
+on conflict (credential_id) do update set domains = excluded.domains, sealed = excluded.sealed
+
+-- name: save_data_key
+insert into data_keys (credential_id, wrapped) values ($1, $2) on conflict (credential_id) do update set wrapped = excluded.wrapped
+
+-- name: remove_credential
+delete from credentials where credential_id = $1
+
+-- name: credential
+select domains, sealed, wrapped from credentials join data_keys using (credential_id) where credential_id = $1

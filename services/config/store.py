@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from chassis.database import Connection
+from chassis.secrets import SystemKey
 from chassis.sql import beside
+from contracts.config import Secrets
 from contracts.values import Layer
 
 QUERIES = beside(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A credential with its secrets open."""
+
+    domains: tuple[str, ...]
+    secrets: Secrets = field(repr=False)
 
 
 async def claim_url(connection: Connection, streamer_id: str, key: str, template: str | None) -> bool:
@@ -53,3 +65,25 @@ async def layers(connection: Connection) -> dict[str, Layer]:
     """All shared layers by id."""
     rows = await connection.fetch(QUERIES["layers"])
     return {row["layer_id"]: Layer.model_validate_json(row["layer"]) for row in rows}
+
+
+async def save_credential(connection: Connection, key: SystemKey, credential_id: str, held: Held) -> None:
+    """Set a credential and seal its secrets with a data key that is new each time."""
+    wrapped = key.wrap_new_data_key()
+    sealed = key.with_data_key(wrapped).seal(held.secrets.model_dump_json())
+    await connection.execute(QUERIES["save_credential"], credential_id, list(held.domains), sealed)
+    await connection.execute(QUERIES["save_data_key"], credential_id, wrapped)
+
+
+async def remove_credential(connection: Connection, credential_id: str) -> None:
+    """Delete a credential and its data key."""
+    await connection.execute(QUERIES["remove_credential"], credential_id)
+
+
+async def credential(connection: Connection, key: SystemKey, credential_id: str) -> Held | None:
+    """A credential with its secrets open, or ``None`` when there is none; raises chassis.secrets.SecretUnreadable."""
+    row = await connection.fetchrow(QUERIES["credential"], credential_id)
+    if row is None:
+        return None
+    opened = key.with_data_key(row["wrapped"]).open(row["sealed"])
+    return Held(tuple(row["domains"]), Secrets.model_validate_json(opened))

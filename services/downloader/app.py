@@ -13,9 +13,11 @@ from chassis.settings import load
 from chassis.storage import StorageOptions
 
 from services.downloader import store
+from services.downloader.adapters.accounts import Accounts
 from services.downloader.adapters.capture import Sources
 from services.downloader.adapters.engines import EngineOptions, Engines
 from services.downloader.adapters.files import Folder
+from services.downloader.adapters.network import Login
 from services.downloader.adapters.sources import LiveSources
 from services.downloader.breaker import Breakers, Policy
 from services.downloader.facts import Facts
@@ -48,6 +50,10 @@ def build(settings: DownloaderSettings | None = None) -> Service:
         stop=Threshold(chosen.min_free_mb, chosen.min_free_percent),
     )
     salvage = Salvage(folder, min_bytes=chosen.min_segment_bytes)
+
+    async def account_of(account: str) -> Login:
+        return await Accounts(service.bus, chosen.secret_key.get_secret_value()).login(account)
+
     engines = Engines(
         EgressPolicy(allow_private=chosen.allow_private_sources),
         EngineOptions(
@@ -57,6 +63,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             segment_attempts=chosen.segment_attempts,
             ffmpeg=locate_ffmpeg(chosen.ffmpeg, setting="DOWNLOADER_FFMPEG"),
         ),
+        account_of,
     )
 
     def journal_of(recording_id: str, lease: Lease | None = None) -> Journal:

@@ -13,6 +13,7 @@ RANKS: dict[str, int] = {"viewer": 1, "operator": 2, "admin": 3}
 RESOURCES = (
     "streamers",
     "config",
+    "credentials",
     "sessions",
     "recordings",
     "pipelines",

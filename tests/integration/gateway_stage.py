@@ -72,7 +72,17 @@ def config_handlers() -> Handlers:
         saved = config.LayerSaved(layer_id=command.layer_id, kind=command.kind, name=command.name, layer=command.layer)
         await work.append(at, [saved])
 
-    for cls in (config.StartStreamer, config.StopStreamer, config.RemoveLayer):
+    @handlers.direct(config.TellCredential)
+    async def tell(command: config.TellCredential, work: Any) -> None:
+        await work.begin()
+
+    for cls in (
+        config.StartStreamer,
+        config.StopStreamer,
+        config.RemoveLayer,
+        config.SaveCredential,
+        config.RemoveCredential,
+    ):
 
         @handlers.command(cls)
         async def nothing(command: Any, work: Any) -> None:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from contracts.message import Command, Event
-from contracts.values import Effective, Id, Layer, Name, Url
+from pydantic import Field, StringConstraints
+
+from contracts.message import Command, Event, Signal
+from contracts.values import Effective, Id, Layer, Name, Strict, Url
 
 LayerKind = Literal["global", "platform", "template"]
+
+
+Domain = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.:-]{0,252}$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$")]
+HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$", max_length=8192)]
+CookieValue = Annotated[str, StringConstraints(pattern=r"^[\x21-\x3a\x3c-\x7e]*$", max_length=4096)]
+
+
+class Secrets(Strict):
+    """What a credential keeps. It travels and is stored only as sealed JSON: never in a message, a log or an argument in clear."""
+
+    cookies: Annotated[dict[HeaderName, CookieValue], Field(max_length=100)] = Field(default_factory=dict)
+    headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)] = Field(default_factory=dict)
+    proxy_user: Annotated[str, StringConstraints(max_length=256)] = ""
+    proxy_password: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
 class AddStreamer(Command, type="config.add_streamer.v1", key="streamer_id"):
@@ -68,6 +85,51 @@ class RemoveLayer(Command, type="config.remove_layer.v1", key="layer_id"):
     """Remove a platform layer or a template. A template still in use is refused."""
 
     layer_id: Id
+
+
+class SaveCredential(Command, type="config.save_credential.v1", key="credential_id"):
+    """Set a credential whole. ``sealed`` is the JSON of :class:`Secrets`, sealed with the system key; it goes to ``domains`` and below only."""
+
+    credential_id: Id
+    name: Name
+    domains: Annotated[tuple[Domain, ...], Field(max_length=32)] = ()
+    sealed: str
+    expected_version: int | None = None
+
+
+class RemoveCredential(Command, type="config.remove_credential.v1", key="credential_id"):
+    """Forget a credential: its data key is deleted."""
+
+    credential_id: Id
+
+
+class TellCredential(Command, type="config.tell_credential.v1", key="credential_id"):
+    """Ask for the secrets of a credential; the answer is the signal :class:`CredentialTold`."""
+
+    credential_id: Id
+
+
+class CredentialTold(Signal, type="config.credential_told.v1", key="credential_id"):
+    """The answer to whoever records with a credential: domains, and the secrets sealed with the system key; empty when there is no such one."""
+
+    credential_id: Id
+    domains: tuple[str, ...] = ()
+    sealed: str = ""
+
+
+class CredentialSaved(Event, type="config.credential.saved.v1", key="credential_id"):
+    """A credential was set. ``holds`` names what it keeps (``cookie SESSDATA``, ``header X-Token``, ``proxy login``), never a value."""
+
+    credential_id: Id
+    name: str
+    domains: tuple[str, ...]
+    holds: tuple[str, ...]
+
+
+class CredentialRemoved(Event, type="config.credential.removed.v1", key="credential_id"):
+    """A credential was removed and its data key deleted; what names it in ``network.account`` is not recorded until it names another."""
+
+    credential_id: Id
 
 
 class StreamerAdded(Event, type="config.streamer.added.v1", key="streamer_id"):

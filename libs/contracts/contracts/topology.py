@@ -87,7 +87,7 @@ SENDS: dict[str, tuple[type[Command], ...]] = {
         downloader.ReconfigureRecording,
     ),
     "monitor": (),
-    "downloader": (monitor.CheckChannel,),
+    "downloader": (monitor.CheckChannel, config.TellCredential),
     "danmu": (),
     "pipeline": (uploader.StartUpload, uploader.CancelUpload),
     "uploader": (),
@@ -100,6 +100,8 @@ SENDS: dict[str, tuple[type[Command], ...]] = {
         config.StopStreamer,
         config.SaveLayer,
         config.RemoveLayer,
+        config.SaveCredential,
+        config.RemoveCredential,
         monitor.CheckChannel,
         downloader.CutRecording,
         downloader.StopRecording,
@@ -118,12 +120,12 @@ SENDS: dict[str, tuple[type[Command], ...]] = {
     ),
 }
 
-DIRECT: tuple[type[Command], ...] = (monitor.CheckChannel,)
+DIRECT: tuple[type[Command], ...] = (monitor.CheckChannel, config.TellCredential)
 """Commands that are published without outbox and handled without inbox: losing one is repaired by the next."""
 
 LISTENS: dict[str, tuple[type[Signal], ...]] = {
     **dict.fromkeys(SERVICES, ()),
-    "downloader": (monitor.SourcesResolved,),
+    "downloader": (monitor.SourcesResolved, config.CredentialTold),
 }
 """Signals a service reads besides the gateway, which reads all."""
 

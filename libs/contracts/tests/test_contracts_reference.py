@@ -108,7 +108,7 @@ def test_an_arrow_names_what_flows_or_counts_it_when_it_is_much(page: str) -> No
     labels = drawn(page)
     assert labels["monitor", "-.->", "downloader"] == "sources"
     assert labels["config", "-->", "scheduler"] == "streamer.removed<br/>streamer.resolved"
-    assert labels["gateway", "==>", "config"] == "7 commands"
+    assert labels["gateway", "==>", "config"] == "9 commands"
 
 
 def test_every_service_is_a_section_and_links_lead_to_one(page: str) -> None:

@@ -42,8 +42,8 @@ def test_every_command_has_a_sender(vocabulary: Registry) -> None:
     assert [cls.message_type for cls in vocabulary.commands() if not topology.senders(cls)] == []
 
 
-def test_commands_that_skip_the_outbox_are_checks_alone() -> None:
-    assert list(topology.DIRECT) == [monitor.CheckChannel]
+def test_commands_that_skip_the_outbox_are_questions_alone() -> None:
+    assert list(topology.DIRECT) == [monitor.CheckChannel, config.TellCredential]
 
 
 @pytest.mark.parametrize(

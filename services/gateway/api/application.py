@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from services.gateway.api import (
     api_keys,
     config,
+    credentials,
     dead_letters,
     events,
     health,
@@ -40,6 +41,7 @@ ROUTERS = (
     api_keys,
     streamers,
     config,
+    credentials,
     sessions,
     recordings,
     pipelines,

@@ -345,6 +345,18 @@ class Upload(BaseModel):
     progress: Json | None = None
 
 
+class Credential(BaseModel):
+    """A login that recordings use by its id. The names of what it keeps are shown, never a value."""
+
+    id: str
+    name: str
+    domains: list[str]
+    holds: list[str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
 class Target(BaseModel):
     """A place notifications go to. Its address is not shown again; ``host`` tells it apart."""
 

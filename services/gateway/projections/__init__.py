@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.gateway.projections.credentials import CREDENTIALS
 from services.gateway.projections.dead_letters import DEAD_LETTERS
 from services.gateway.projections.jobs import JOBS
 from services.gateway.projections.layers import LAYERS
@@ -16,6 +17,7 @@ from services.gateway.projections.uploads import UPLOADS
 MODELS: tuple[ReadModel, ...] = (
     STREAMERS,
     LAYERS,
+    CREDENTIALS,
     SESSIONS,
     RECORDINGS,
     JOBS,

@@ -33,6 +33,13 @@ async def layers(
     return await _items(connection, "layers", id, kind, *(after or (None, None)), limit)
 
 
+async def credentials(
+    connection: Connection, *, id: str | None = None, after: ByName = None, limit: int = 1
+) -> list[Item]:
+    """Credentials by name, without their secrets."""
+    return await _items(connection, "credentials", id, *(after or (None, None)), limit)
+
+
 async def sessions(
     connection: Connection,
     *,

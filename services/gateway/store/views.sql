@@ -141,6 +141,13 @@ select to_jsonb(x) as item from (
   order by requested_at desc, upload_id desc limit $6
 ) x
 
+-- name: credentials
+select to_jsonb(x) as item from (
+  select credential_id as id, name, domains, holds, version, created_at, updated_at from rm_credentials
+  where ($1::text is null or credential_id = $1) and ($2::text is null or (name, credential_id) > ($2, $3))
+  order by name, credential_id limit $4
+) x
+
 -- name: targets
 select to_jsonb(x) as item from (
   select target_id as id, kind, name, host, events, enabled, version, created_at, updated_at from rm_targets
