@@ -20,7 +20,7 @@ from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.json_fields import count_at, dig, list_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.recent import Backlog
-from services.danmu.adapters.youtube_actions import messages_of
+from services.danmu.adapters.youtube_actions import messages_of, stays
 
 MAX_FRAME_BYTES: Final = 8 << 20
 MAX_ACTIONS: Final = 4096
@@ -109,12 +109,16 @@ class YoutubeCodec:
         """The messages of a chat object, and how it goes on."""
         now = self._clock()
         self._seen.join(now)
-        for action in list_at(chat, "actions", limit=MAX_ACTIONS):
+        actions = list_at(chat, "actions", limit=MAX_ACTIONS)
+        seconds = stays(actions)
+        for action in actions:
             found = messages_of(action, now)
             if not found:
                 self.counters.ignore(_name(action))
             decoded.messages += [
-                message._replace(received_at=self._seen.received_at(message.sent_at, now))
+                message._replace(
+                    received_at=self._seen.received_at(message.sent_at, now), duration_s=seconds.get(message.id, 0)
+                )
                 for message in found
                 if self._is_news(message)
             ]

@@ -2,8 +2,8 @@
 
 Field names: the documentation of YouTube.js (classes LiveChatTextMessage, LiveChatPaidMessage, LiveChatPaidSticker,
 LiveChatMembershipItem, LiveChatSponsorshipsGiftPurchaseAnnouncement, LiveChatSponsorshipsGiftRedemptionAnnouncement,
-MarkChatItemAsDeletedAction, MarkChatItemsByAuthorAsDeletedAction, ReplaceChatItemAction) and of chat-downloader. Texts are
-either ``simpleText`` or ``runs`` of texts and emoji; times are microseconds; colours are ARGB.
+LiveChatTickerPaidMessageItem, MarkChatItemAsDeletedAction, MarkChatItemsByAuthorAsDeletedAction, ReplaceChatItemAction) and of
+chat-downloader. Texts are either ``simpleText`` or ``runs`` of texts and emoji; times are microseconds; colours are ARGB.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ MONTHS_PER_YEAR: Final = 12
 
 _NUMBER: Final = re.compile(r"\d{1,9}(?:,\d{3})*")
 _AGE: Final = re.compile(r"(\d{1,4}) (month|year)")
+_TICKERS: Final = ("liveChatTickerPaidMessageItemRenderer", "liveChatTickerPaidStickerItemRenderer")
 _MODERATORS: Final = {"OWNER": "owner", "MODERATOR": "moderator"}
 
 
@@ -43,6 +44,17 @@ def messages_of(action: object, now: int) -> list[ChatMessage]:
         if target := text_at(action, name, "externalChannelId"):
             return [ChatMessage(MessageKind.MODERATION, now, action="ban", target=target)]
     return []
+
+
+def stays(actions: list[Any]) -> dict[str, int]:
+    """How many seconds paid messages stay above the chat, by their ids: told beside each message by an action of its own."""
+    found = {}
+    for action in actions:
+        item = object_at(action, "addLiveChatTickerItemAction", "item")
+        for name in _TICKERS:
+            if seconds := count_at(item, name, "fullDurationSec"):
+                found[text_at(item, name, "id")] = seconds
+    return found
 
 
 def _item(item: Json, now: int) -> list[ChatMessage]:

@@ -37,7 +37,12 @@ _ACTIONS = (
     b'{"markChatItemsByAuthorAsDeletedAction":{"externalChannelId":"UC1"}}',
     b'{"replaceChatItemAction":{"targetItemId":"i","replacementItem":{%s}}}' % _ITEMS[0],
 )
-SEEDS = (PAGE, *(PAGE + SEPARATOR + _ANSWER % action for action in _ACTIONS))
+_TICKER = b',{"addLiveChatTickerItemAction":{"item":{"liveChatTickerPaidMessageItemRenderer":{"id":"i","fullDurationSec":120}}}}'
+SEEDS = (
+    PAGE,
+    PAGE + SEPARATOR + _ANSWER % (_ACTIONS[1] + _TICKER),
+    *(PAGE + SEPARATOR + _ANSWER % action for action in _ACTIONS),
+)
 
 if __name__ == "__main__":
     run(lambda: YoutubeCodec(clock=lambda: 1).feed, SEEDS)

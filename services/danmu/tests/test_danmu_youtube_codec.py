@@ -178,6 +178,17 @@ class TestItems:
         assert (said.kind, said.price, said.currency) == (MessageKind.SUPER_CHAT, 1_234_500, "EUR")
         assert (said.colour, said.text) == (0xE62117, "take it")
 
+    def test_the_ticker_beside_it_says_how_long_it_stays(self) -> None:
+        paid = item("liveChatPaidMessageRenderer", purchaseAmountText={"simpleText": "$5.00"})
+        other = item("liveChatTextMessageRenderer", id="id-2", message=runs("x"))
+        ticker = {"liveChatTickerPaidMessageItemRenderer": {"id": "id-1", "durationSec": 110, "fullDurationSec": 120}}
+
+        decoded = opened().feed(
+            answer(paid, other, {"addLiveChatTickerItemAction": {"item": ticker, "durationSec": "110"}})
+        )
+
+        assert [(one.id, one.duration_s) for one in decoded.messages] == [("id-1", 120), ("id-2", 0)]
+
     def test_a_sticker(self) -> None:
         sticker = {
             "accessibility": {"accessibilityData": {"label": "A cat that waves"}},
