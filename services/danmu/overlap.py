@@ -14,10 +14,12 @@ from typing import Final, Protocol
 import structlog
 from chassis.database import UNREACHABLE
 from chassis.leases import Lease
+from chassis.waiting import wait_for_event
 
 from services.danmu.store import Mark, Overlap, View
 
-LOOK_S: Final = 0.1
+LOOK_S: Final = 1.0
+"""At the latest; usually the follower tells, with one query for all chats of this replica."""
 JOIN_S: Final = 8.0
 """How long a successor that has claimed the chat may take to join: a connection attempt is given up after ten."""
 LINGER_S: Final = 1.0
@@ -37,10 +39,13 @@ class Marks(Protocol):
 
 
 class Departure:
-    """The old owner's side. ``claim_s``: how long to wait for somebody who claims the chat; 0: nobody else is there."""
+    """The old owner's side. ``claim_s``: how long to wait for somebody who claims the chat; 0: nobody else is there.
 
-    def __init__(self, marks: Marks, lease: Lease, claim_s: float) -> None:
-        self._marks, self._lease, self._claim_s = marks, lease, claim_s
+    ``changed`` is set when the row of the chat has changed.
+    """
+
+    def __init__(self, marks: Marks, lease: Lease, changed: asyncio.Event, claim_s: float) -> None:
+        self._marks, self._lease, self._changed, self._claim_s = marks, lease, changed, claim_s
         self.joined = False
         """Whether a successor is in the room."""
 
@@ -78,9 +83,11 @@ class Departure:
             view = await self._marks.view(self._lease.id)
             if view is None or reached(view.plan.overlap):
                 return view is not None
-            if time.monotonic() >= end:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
                 return False
-            await asyncio.sleep(LOOK_S)
+            if await wait_for_event(self._changed, min(left_s, LOOK_S)):
+                self._changed.clear()
 
 
 class Arrival:

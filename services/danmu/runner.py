@@ -330,7 +330,7 @@ class _Held:
         await self._runner.audience.pulse(pulse)
 
     async def _hand_over(self) -> None:
-        departure = Departure(self._book, self._lease, self._settings.successor_s)
+        departure = Departure(self._book, self._lease, self._wake, self._settings.successor_s)
         await departure.wait_for_successor()
         if departure.joined:
             self._listener.quiet = True

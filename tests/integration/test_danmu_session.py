@@ -49,6 +49,7 @@ async def danmu(nats_url: str, dsn: str, folder: Path, studio: Studio, **changes
         "allow_private_sources": True,
         "sources": {"bilibili": {"live_api": studio.url, "main_api": studio.url}},
         "worker": f"worker-{folder.name}",
+        "successor_s": 0,
     }
     service = build(DanmuSettings(**{**options, **changes}))
     try:
