@@ -26,8 +26,9 @@ test: $(DEV_STAMP) ## Install what the tests need and run all of them
 test-fast: $(DEV_STAMP) ## The tests that need no servers
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not engines and not chaos" libs services deploy cli
 
-fuzz: $(DEV_STAMP) ## Fuzz every parser and the repair chain, FUZZ_SECONDS each (60; Linux on x86-64)
+fuzz: $(DEV_STAMP) ## Fuzz every parser, chat codec and the repair chain, FUZZ_SECONDS each (60; Linux on x86-64)
 	@$(BIN)/python -m tests.fuzz -max_total_time=$(FUZZ_SECONDS)
+	@for name in $(CHAT_CODECS); do echo "== $$name"; $(BIN)/python -m services.danmu.fuzz.$$name -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 lint: $(DEV_STAMP) ## Style and formatting
 	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
@@ -53,6 +54,8 @@ lock: $(DEV_STAMP) ## Resolve the dependencies again
 
 clean: ## Remove the virtual environment and caches
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+CHAT_CODECS = $(filter-out __init__ harness,$(notdir $(basename $(wildcard services/danmu/fuzz/*.py))))
 
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade
 
