@@ -19,11 +19,16 @@ class Shelves:
         self._roots = [Storage.from_uri(root, options) for root in roots]
 
     async def find(self, file: Artifact) -> Artifact | None:
-        """The file as it lies here now, with its size; ``None`` when it is not here, or not ours to remove."""
+        """The file as it lies here now, with its size; ``None`` when it is not here, or not ours to remove.
+
+        What lies in a bucket is believed: every replica sees the same bucket, and a question for each file of each session would cost.
+        """
         place = self._place(file.uri)
         if place is None:
             return None
         storage, key = place
+        if storage.local_path(key) is None:
+            return file
         try:
             stat = await storage.stat(key)
         except FileNotFoundError:

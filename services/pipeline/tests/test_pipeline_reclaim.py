@@ -219,6 +219,13 @@ async def test_only_what_lies_below_a_root_is_found_and_removed(tmp_path):
     assert root.exists() and not (root / "ann").exists()
 
 
+async def test_what_lies_in_a_bucket_is_believed(tmp_path):
+    shelves = Shelves(["s3://bucket/recordings"], StorageOptions())
+    inside = Artifact(uri="s3://bucket/recordings/ann/1.mp4", media_type="video/mp4", size=7)
+    assert await shelves.find(inside) == inside
+    assert await shelves.find(inside.model_copy(update={"uri": "s3://bucket/other/1.mp4"})) is None
+
+
 async def test_without_roots_nothing_is_found(tmp_path):
     (tmp_path / "x.mp4").touch()
     shelves = Shelves([], StorageOptions())
