@@ -14,7 +14,7 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, chain, footprint, media, projection, relay, report
+from bench import append, chain, chat, footprint, media, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
@@ -25,6 +25,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     chain.BENCHMARK,
     footprint.BENCHMARK,
     media.BENCHMARK,
+    chat.BENCHMARK,
 )
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

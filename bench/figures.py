@@ -10,7 +10,9 @@ from statistics import median
 from typing import Literal
 
 Measure = Callable[[], Awaitable[float]]
-Unit = Literal["events/s", "s", "ms", "MB", "% of a core", "CPU s/GB", "CPU ms/stream-s", "recordings"]
+Unit = Literal[
+    "events/s", "s", "ms", "MB", "% of a core", "CPU s/GB", "CPU ms/stream-s", "CPU s", "messages/s", "recordings"
+]
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ class Listener:
         self._kind, self._source, self._live, self._wake = kind, source, live, wake
         self.quiet = False
         """Another owner passes the lines on to browsers."""
+        self._lines = LINES.labels(kind)
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = False
         self._outage = _Outage()
@@ -129,7 +130,7 @@ class Listener:
             self.flush()
 
     def _keep(self, message: ChatMessage) -> None:
-        LINES.labels(self._kind).inc()
+        self._lines.inc()
         self._tally.add(message)
         try:
             self.journal.append(message)

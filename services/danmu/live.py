@@ -25,6 +25,7 @@ class Audience:
 
 
 Publish = Callable[[bytes], Awaitable[None]]
+SENT, DROPPED, FAILED = (LIVE.labels(outcome) for outcome in ("sent", "dropped", "failed"))
 BURST_S: Final = 4.0
 """How many seconds' worth of lines may come at once after a quiet time."""
 
@@ -41,18 +42,18 @@ class LiveFeed:
     async def send(self, message: ChatMessage) -> None:
         """Publish one line, or drop it; never raises for anything the bus does."""
         if not self._allowed():
-            LIVE.labels("dropped").inc()
+            DROPPED.inc()
             return
         try:
             await self._publish(encode_line(message).rstrip(b"\n"))
         except Exception as error:  # the bus client has a dozen ways to say that it is reconnecting
-            LIVE.labels("failed").inc()
+            FAILED.inc()
             if not self._failing:
                 log.warning("chat.live_failed", error=repr(error))
             self._failing = True
             return
         self._failing = False
-        LIVE.labels("sent").inc()
+        SENT.inc()
 
     def _allowed(self) -> bool:
         now = self._clock()

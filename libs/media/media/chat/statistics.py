@@ -6,7 +6,7 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from statistics import mean, pstdev
+from math import sqrt
 from typing import Any, Final
 
 from media.chat.captions import one_line
@@ -14,8 +14,8 @@ from media.chat.message import ChatMessage, MessageKind
 from media.chat.sketches import Distinct, HeavyHitters
 from media.chat.words import words_of
 
-TALKERS, WORDS, GIFTS = 512, 512, 256
-"""Places of the sketches; a name or a word takes about a quarter of a kilobyte."""
+TALKERS, WORDS, GIFTS = 256, 256, 128
+"""Places of the sketches; a name or a word takes about a third of a kilobyte, and a service holds hundreds of chats."""
 SHOWN_TALKERS, SHOWN_WORDS, SHOWN_GIFTS, SHOWN_HIGHLIGHTS = 50, 50, 20, 10
 BUCKET_S, BUCKETS = 10, 720
 """The rate is kept per ten seconds for two hours, and twice as coarse whenever that is not enough."""
@@ -123,8 +123,8 @@ class ChatStatistics:
         """The peaks that stand out by more than two standard deviations, highest first, at most one per minute."""
         if len(self._rate) < 6 or self._origin is None:
             return []
-        usual = mean(self._rate)
-        threshold = usual + 2 * pstdev(self._rate)
+        usual = sum(self._rate) / len(self._rate)
+        threshold = usual + 2 * sqrt(sum([(count - usual) ** 2 for count in self._rate]) / len(self._rate))
         apart = max(APART_S * 1000 // self._bucket_ms, 1)
         chosen: list[int] = []
         for index in sorted(range(len(self._rate)), key=lambda n: (-self._rate[n], n)):
