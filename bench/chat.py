@@ -58,11 +58,12 @@ ass.write_to_file(sys.argv[2])
 """
 BILIASS = "from biliass.cli import main; main()"
 ABOUT = f"""{MESSAGES:,} chat messages of Bilibili in brotli frames of ten, with the sender's profile as the platform sends it. *Parsed and
-written*: frames in, the compressed log and the XML out; the peer is the parser of blivedm alone, frames in, calls of a handler out, nothing
-written. Messages per second of processor time, all threads. *Rooms*: one process holds {ROOMS} rooms over loopback WebSockets from a server in
-another process, each with {PER_ROOM_S} messages a second, with journal, live lines and live statistics; processor share and private memory
-after {HOLD_S} s. *XML to ASS*: a file of {MESSAGES:,} messages, user and system time of the whole command from the start of the interpreter on.
-danmakuC 0.3.6 reads no XML: its layout, in C++, is fed by ElementTree. biliass reads and writes in Rust."""
+written*: frames in, the compressed log and the XML out; the peer is the parser of blivedm alone, frames in, calls of a handler
+out, nothing written. Messages per second of processor time, all threads. *Rooms*: one process holds {ROOMS} rooms over loopback
+WebSockets from a server in another process, each with {PER_ROOM_S} messages a second, with journal, live lines and live
+statistics; what arrived, processor time scaled to all of it, and private memory after {HOLD_S} s. *XML to ASS*: a file of
+{MESSAGES:,} messages, user and system time of the whole command from the start of the interpreter on. danmakuC 0.3.6 reads no
+XML: its layout, in C++, is fed by ElementTree. biliass reads and writes in Rust."""
 
 
 async def run(scale: Scale, step: Callable[[int, int], None]) -> list[Line]:
@@ -134,23 +135,25 @@ async def _parsing(folder: Path, python: Path | None, scale: Scale, advance: Cal
 async def _rooms(folder: Path, scale: Scale, advance: Callable[[], None]) -> list[Line]:
     seconds = QUICK_HOLD_S if scale.quick else HOLD_S
     shares: list[float] = []
+    arrived: list[float] = []
     async with processes.started(processes.python("bench.chatload", "serve", PER_ROOM_S), folder) as server:
         assert server.stdout is not None
         url = json.loads(await asyncio.to_thread(server.stdout.readline))["url"]
 
         async def hold() -> float:
             found = await _said(processes.python("bench.chatload", "listen", url, ROOMS, seconds), folder)
-            if found["lines_per_s"] < 0.9 * ROOMS * PER_ROOM_S:
-                raise RuntimeError(f"only {found['lines_per_s']:.0f} messages a second arrived")
-            shares.append(100 * float(found["cpu_share"]))
+            arrived.append(float(found["lines_per_s"]))
+            shares.append(100 * float(found["cpu_share"]) * ROOMS * PER_ROOM_S / arrived[-1])
             return float(found["bytes"]) / MB
 
         (memory,) = await alternate(scale.rounds, [hold], advance)
     what = f"{ROOMS} rooms of {PER_ROOM_S} messages/s"
-    return [
-        Line(f"{what}: processor", Series("one process", "% of a core", tuple(shares)), None, (Goal("figure", "at most", 40),)),
-        Line(f"{what}: memory", Series("one process", "MB", memory), None, (Goal("figure", "at most", 150),)),
-    ]  # fmt: skip
+    cases = (
+        ("arrived", Series("one process", "messages/s", tuple(arrived)), Goal("figure", "at least", 0.97 * ROOMS * PER_ROOM_S)),
+        ("processor", Series("one process", "% of a core", tuple(shares)), Goal("figure", "at most", 40)),
+        ("memory", Series("one process", "MB", memory), Goal("figure", "at most", 150)),
+    )  # fmt: skip
+    return [Line(f"{what}: {name}", series, None, (goal,)) for name, series, goal in cases]
 
 
 async def _converting(folder: Path, python: Path | None, scale: Scale, advance: Callable[[], None]) -> list[Line]:
