@@ -113,6 +113,6 @@ async def _resolve_users(work: Work, layer_id: str) -> None:
 
 def _check_address(url: str, policy: EgressPolicy) -> None:
     try:
-        check_url(url, policy)
+        check_url(url, policy, ("http", "https", "rtmp", "rtmps", "srt"))
     except RefusedAddress as error:
         raise Rejected("Address refused", status=422, detail=str(error)) from None

@@ -54,7 +54,9 @@ class Facts:
 
     def started(self, worker: str, epoch: int) -> downloader.RecordingStarted:
         """This replica owns the recording from here on."""
-        return downloader.RecordingStarted(**self._ids, worker=worker, epoch=epoch, engine="native")
+        return downloader.RecordingStarted(
+            **self._ids, worker=worker, epoch=epoch, engine=self.request.effective.engine.value
+        )
 
     def opened(self, event: SegmentOpened, uri: str) -> downloader.SegmentOpened:
         """A file was begun."""

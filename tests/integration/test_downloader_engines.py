@@ -20,6 +20,8 @@ from contracts.values import Effective, Network, Source
 from services.downloader.adapters.capture import Capture, Ended, Patience
 from services.downloader.adapters.engine import (
     EngineEvent,
+    GapClosed,
+    GapOpened,
     Gaps,
     SegmentCompleted,
     SegmentOpened,
@@ -244,6 +246,27 @@ async def pages(
         yield f"http://{address}:{runner.addresses[0][1]}/watch", media
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize("engines", [("native", "ffmpeg"), ("streamlink", "native")])
+async def test_another_engine_goes_on_in_the_next_file_of_the_same_recording(
+    tmp_path: Path, engines: tuple[str, str]
+) -> None:
+    async with Studio() as studio:
+        await studio.put_on_air("1", formats=["flv"])
+        source = Source(url=studio.flv_url("1"), protocol="flv", container="flv")
+        async with recording(tmp_path / "files", source, engine=engines[0]) as one:
+            await one.media(1500)
+            one.capture.reconfigure(Effective(engine=engines[1]))
+            await one.until(lambda: len(one.of(SegmentOpened)) == 2)
+            await one.media(1500)
+    first, second = one.of(SegmentCompleted)
+    assert [path.name for path in one.files] == ["0.flv", "1.flv"]
+    assert all(frames(path) >= 15 for path in one.files)
+    (opened,), (closed,) = one.of(GapOpened), one.of(GapClosed)
+    assert opened.cause == "the configuration changed"
+    assert second.start_ms >= first.start_ms + first.duration_ms - 100
+    assert second.start_ms - (first.start_ms + first.duration_ms) <= closed.lost_ms + 100
 
 
 CHILD = """

@@ -25,7 +25,8 @@ from services.monitor.adapters.registry import AdapterOptions, adapter
 PLAYLIST_BYTES = 4 * 1024 * 1024
 """As much as is ever read: the playlist of a broadcast that lasted for days. Of anything else only the beginning is."""
 
-SIGNATURE_BYTES = 16
+SIGNATURE_BYTES = 564
+"""Three transport packets; the other containers show themselves earlier."""
 
 FLV_SIGNATURE = b"FLV\x01"
 ENDLESS = 1 << 40
@@ -60,7 +61,7 @@ class DirectAdapter:
             return False
         if parsed.scheme not in ("http", "https") or not parsed.host:
             return False
-        return self._sniff or parsed.suffix.lower() in (".flv", ".m3u8")
+        return self._sniff or parsed.suffix.lower() in (".flv", ".m3u8", ".ts", ".mp4")
 
     def cookie_domains(self, url: str) -> tuple[str, ...]:
         """See `PlatformAdapter`: the host itself."""
@@ -72,12 +73,15 @@ class DirectAdapter:
             raise UnsupportedUrl("this is not the http(s) address of a stream")
         head = await self._head(channel.url, session)
         if head is None:
-            return _answer(channel, None)
-        if head.body.startswith(FLV_SIGNATURE):
-            return _answer(channel, None if head.finite else Source(url=channel.url, protocol="flv", container="flv"))
+            return answer(channel, None)
+        container = _container(head.body)
+        if container is not None:
+            # One endless answer, whatever its container, is what the protocol "flv" stands for.
+            source = Source(url=channel.url, protocol="flv", container=container)
+            return answer(channel, None if head.finite else source)
         if _is_playlist(head.body):
             text = head.body.decode("utf-8", errors="replace")
-            return _answer(channel, _playlist_source(channel.url, text))
+            return answer(channel, _playlist_source(channel.url, text))
         if head.content_type in _HLS_TYPES or not self._sniff:
             raise ProbeFailed("the address answers, but neither with an FLV stream nor with an HLS playlist")
         raise UnsupportedUrl(
@@ -101,7 +105,7 @@ class DirectAdapter:
 
 @adapter(order=20)
 class DirectByEnding(DirectAdapter):
-    """Addresses that end in `.flv` or `.m3u8`."""
+    """Addresses that end in `.flv`, `.m3u8`, `.ts` or `.mp4`."""
 
     @classmethod
     def configured(cls, options: AdapterOptions) -> Self:
@@ -144,6 +148,14 @@ async def _read_head(response: aiohttp.ClientResponse) -> Head:
     raise ProbeFailed(f"the playlist is larger than {PLAYLIST_BYTES} bytes")
 
 
+def _container(body: bytes) -> Literal["flv", "ts", "fmp4"] | None:
+    if body.startswith(FLV_SIGNATURE):
+        return "flv"
+    if len(body) > 376 and body[0] == body[188] == body[376] == 0x47:
+        return "ts"
+    return "fmp4" if body[4:8] in (b"ftyp", b"styp", b"moof") else None
+
+
 def _is_playlist(body: bytes | bytearray) -> bool:
     return body.removeprefix(b"\xef\xbb\xbf").startswith(b"#EXTM3U")
 
@@ -163,7 +175,8 @@ def _playlist_source(url: str, playlist: str) -> Source | None:
     return Source(url=url, protocol="hls", container=container)
 
 
-def _answer(channel: ChannelRef, source: Source | None) -> Probe:
+def answer(channel: ChannelRef, source: Source | None) -> Probe:
+    """What the monitor is told of an address that is its own source; without one it is offline."""
     url = URL(channel.url)
     return Probe(
         live=source is not None,

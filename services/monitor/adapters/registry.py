@@ -20,7 +20,9 @@ from chassis.egress import EgressPolicy
 from services.monitor.adapters.platform import PlatformAdapter, UnsupportedUrl
 
 ENTRY_POINT_GROUP = "aircheck.platforms"
-_BUILT_IN_MODULES = tuple(f"services.monitor.adapters.{name}" for name in ("bilibili", "direct", "streamlink"))
+_BUILT_IN_MODULES = tuple(
+    f"services.monitor.adapters.{name}" for name in ("bilibili", "direct", "dialled", "streamlink")
+)
 
 log = logging.getLogger(__name__)
 

@@ -88,20 +88,30 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
         ("https://www.twitch.tv/somebody", "streamlink"),
         ("https://theirs.example/room", "theirs"),
         ("https://unknown.example/room", "direct"),
+        ("https://cdn.example/live/x.ts", "direct"),
+        ("rtmps://cdn.example/live/x", "dialled"),
+        ("srt://cdn.example:9000?streamid=x", "dialled"),
     ],
 )
 def test_who_answers(registry: Registry, url: str, name: str) -> None:
     assert registry.find(url).name == name
 
 
-@pytest.mark.parametrize("url", ["", "rtmp://a.example/x", "not an address", "file:///x.flv", "javascript:alert(1)"])
+@pytest.mark.parametrize("url", ["", "ftp://a.example/x", "not an address", "file:///x.flv", "javascript:alert(1)"])
 def test_nobody_answers_for_other_addresses(registry: Registry, url: str) -> None:
     with pytest.raises(UnsupportedUrl):
         registry.find(url)
 
 
 def test_a_third_party_is_configured_and_takes_its_place(registry: Registry) -> None:
-    assert [found.name for found in registry.adapters] == ["bilibili", "direct", "theirs", "streamlink", "direct"]
+    assert [found.name for found in registry.adapters] == [
+        "bilibili",
+        "direct",
+        "dialled",
+        "theirs",
+        "streamlink",
+        "direct",
+    ]
     theirs = registry.find("https://theirs.example/room")
     assert isinstance(theirs, TheirAdapter)
     assert theirs.greeting == "hello"
@@ -127,7 +137,7 @@ def test_third_parties_that_do_not_load_are_reported_and_left_out(monkeypatch: p
 
     loaded = load_adapters(OPTIONS)
 
-    assert [found.name for found in loaded.adapters] == ["bilibili", "direct", "streamlink", "direct"]
+    assert [found.name for found in loaded.adapters] == ["bilibili", "direct", "dialled", "streamlink", "direct"]
     report = "\n".join(loaded.failures)
     for expected in ("NotDecorated", "not name a class", "did not return", "no licence", "no_such_package"):
         assert expected in report
@@ -156,13 +166,14 @@ def test_sources_are_numbered_with_the_wanted_protocol_first() -> None:
 SAMPLES = {
     "bilibili": "https://live.bilibili.com/6",
     "direct": "https://cdn.example/live/x.flv",
+    "dialled": "rtmp://cdn.example/live/x",
     "streamlink": "https://www.twitch.tv/somebody",
     "theirs": "https://theirs.example/room",
 }
 HOSTILE = ["", " ", "http://", "http://[", "//x", "\0", "https://\ud800/", "http://x:99999/", "a" * 100_000]
 
 
-@pytest.mark.parametrize("index", range(5))
+@pytest.mark.parametrize("index", range(6))
 class TestEveryAdapter:
     def test_is_complete(self, registry: Registry, index: int) -> None:
         found = registry.adapters[index]
@@ -187,7 +198,7 @@ class TestEveryAdapter:
     async def test_a_strange_address_is_a_typed_error(self, registry: Registry, index: int) -> None:
         async with open_session(EgressPolicy()) as session:
             with pytest.raises(UnsupportedUrl):
-                await registry.adapters[index].probe(ChannelRef("rtmp://nobody.example/x"), session)
+                await registry.adapters[index].probe(ChannelRef("ftp://nobody.example/x"), session)
 
     async def test_a_dead_network_is_a_typed_error(
         self, registry: Registry, index: int, monkeypatch: pytest.MonkeyPatch
