@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from contracts.values import EngineName
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -21,7 +22,12 @@ _TEMPLATE = "{streamer} {date} {time} {index:03}"
 
 
 def record(
-    url: Annotated[str, typer.Argument(help="Address of a live .flv or .m3u8 stream.")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="Address of a live stream: .flv, .m3u8, .ts, .mp4, rtmp:// or srt://; a page for some engines."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; made if missing.")],
     duration: Annotated[
         float | None, typer.Option(min=1, help="Stop after this many seconds; without it, when the stream ends.")
@@ -30,6 +36,9 @@ def record(
         int, typer.Option(min=0, help="Begin a new file after this time, at a keyframe; 0 = one file.")
     ] = 0,
     name: Annotated[str, typer.Option(help="How the files begin.")] = "recording",
+    engine: Annotated[
+        EngineName, typer.Option(help="What plays the stream; rtmp and srt are always played by ffmpeg.")
+    ] = EngineName.NATIVE,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Admit addresses in private networks.")
     ] = False,
@@ -44,9 +53,9 @@ def record(
     from contracts.values import Effective, EndReason
 
     logs.configure("record", level="WARNING")
-    effective = Effective(file_template=_TEMPLATE, segment_seconds=segment_seconds)
+    effective = Effective(file_template=_TEMPLATE, segment_seconds=segment_seconds, engine=engine)
     try:
-        check_url(url, EgressPolicy(allow_private=allow_private))
+        check_url(url, EgressPolicy(allow_private=allow_private), ("http", "https", "rtmp", "rtmps", "srt"))
         output.mkdir(parents=True, exist_ok=True)
         result = asyncio.run(_record(url, output, duration, name, effective, allow_private))
     except (ValueError, RefusedAddress, OSError) as error:

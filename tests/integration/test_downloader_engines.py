@@ -269,6 +269,29 @@ async def test_another_engine_goes_on_in_the_next_file_of_the_same_recording(
     assert second.start_ms - (first.start_ms + first.duration_ms) <= closed.lost_ms + 100
 
 
+async def test_sound_in_a_playlist_of_its_own_is_joined_by_ffmpeg_whatever_the_engine(tmp_path: Path) -> None:
+    async with Studio() as studio:
+        await studio.put_on_air("1", formats=["flv", "ts"], audio=False)
+        await studio.put_on_air("2", formats=["flv", "ts"])
+        master = (
+            '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x",DEFAULT=YES,'
+            f'URI="{studio.hls_url("2", "ts")}"\n'
+            f'#EXT-X-STREAM-INF:BANDWIDTH=1000,AUDIO="a"\n{studio.hls_url("1", "ts")}\n'
+        )
+
+        async def answer(_: web.Request) -> web.Response:
+            return web.Response(text=master, content_type="application/vnd.apple.mpegurl")
+
+        async with pages(handler=answer) as (page, _):
+            source = Source(url=f"{page}.m3u8", protocol="hls")
+            async with recording(tmp_path / "files", source) as one:
+                await one.media(2000)
+    (file,) = one.files
+    assert frames(file) >= 20
+    with av.open(str(file)) as container:
+        assert len(container.streams.audio) == 1
+
+
 CHILD = """
 import asyncio, sys
 from pathlib import Path
