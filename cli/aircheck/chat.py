@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ import typer
 from media.chat.ass import AssOptions
 from media.chat.editing import Realigned, merged, shifted
 from media.chat.formats import ChatInput, OutputFormat, Style, UnknownFormat, open_chat, write_chat
+from media.chat.head import ChatHead
+from media.chat.log import ChatLogReader, LogHead
 from media.chat.timing import Timed, Timing
 from media.chat.xml_reader import InvalidXml
 from rich.console import Console
@@ -36,6 +39,8 @@ app = typer.Typer(
     [b]aircheck chat realign[/] show.xml -o moved.xml --repair repair.json  as the repaired video needs it
     [b]aircheck chat stats[/] show.chat.jsonl.gz                   who, what and when
     [b]aircheck chat merge[/] 000.xml 001.xml -o whole.xml          the files of one session, by the clock
+
+    [b]aircheck chat reparse[/] 00000001.frames.zst -o again.json   with the parser of this version
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong usage.""",
     no_args_is_help=True,
@@ -170,6 +175,83 @@ def stats(
         return
     for shown in chat_tables(report, top):
         console.print(shown)
+
+
+@app.command()
+def reparse(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Files of raw frames (.frames.zst) of one session.", exists=True, dir_okay=False),
+    ],
+    output: Output,
+    to: To = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="A finished log of the segment: says where its video begins and breaks. Without it the first message begins at 0.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Read the frames of a chat again with the parser of this version, as if they came once more.
+
+    Frames are kept for channels whose configuration says [b]keep_raw_chat[/]; they lie beside the logs of a session.
+    """
+    # The codecs belong to the chat service; no other command needs them.
+    from services.danmu.adapters.raw import InvalidRaw
+    from services.danmu.adapters.reparse import CannotReparse
+
+    try:
+        with _failures():
+            about = _about(log) if log else None
+            messages = _Placed(sources, about.timing if about else None)
+            count = write_chat(
+                messages,
+                output,
+                _format(output, to),
+                head=lambda: about.head if about else ChatHead(),
+                start_ms=lambda: messages.start_ms,
+                style=Style(),
+            )
+    except (InvalidRaw, CannotReparse) as error:
+        _errors.print(f"[red]chat:[/] {error}", highlight=False)
+        raise typer.Exit(1) from error
+    torn = f", {messages.torn} files end in the middle" if messages.torn else ""
+    typer.echo(f"{output}: {count} messages{torn}")
+
+
+class _Placed:
+    """Messages parsed again, placed by a timing, or from the first of them on."""
+
+    def __init__(self, paths: Iterable[Path], timing: Timing | None) -> None:
+        self._paths, self._timing = paths, timing
+        self.start_ms = timing.start_ms if timing else 0
+        self.torn = 0
+
+    def __iter__(self) -> Iterator[Timed]:
+        from services.danmu.adapters.raw import RawReader
+        from services.danmu.adapters.reparse import reparsed
+
+        timing = self._timing
+        for path in self._paths:
+            reader = RawReader(path)
+            frames = iter(reader)
+            first = next(frames, None)
+            for message in reparsed(reader.kind, chain([first] if first else [], frames)):
+                if timing is None:
+                    timing = Timing(message.received_at)
+                    self.start_ms = timing.start_ms
+                yield timing.of(message)
+            self.torn += reader.torn
+
+
+def _about(path: Path) -> LogHead:
+    reader = ChatLogReader(path)
+    reader.page(0, 1)
+    if reader.about is None:
+        raise UnknownFormat(f"{path.name} does not say how it lies on its video")
+    return reader.about
 
 
 def read_repairs(path: Path) -> Timing:

@@ -13,6 +13,8 @@ from media.chat.message import ChatMessage, MessageKind
 from media.chat.timing import Timing
 from typer.testing import CliRunner
 
+from services.danmu.adapters.raw import RawWriter
+
 START = 1_750_000_000_000
 
 
@@ -98,6 +100,26 @@ def test_statistics_for_people_and_for_programs(tmp_path: Path) -> None:
 
     assert code == 0 and "91 (91 chat)" in shown and "Bob" in shown and "█" in shown
     assert as_json[0] == 0 and json.loads(as_json[1])["talkers"][0]["messages"] == 91
+
+
+def test_frames_are_parsed_again_onto_the_video_of_a_log(tmp_path: Path) -> None:
+    frames = RawWriter(tmp_path / "1.frames.zst", "twitch", 1 << 20)
+    for second in (1, 5):
+        line = f"@display-name=Ann;id=x{second} :ann!ann@ann.tmi.twitch.tv PRIVMSG #room :at {second}\r\n"
+        frames.add(START + second * 1000, 1, 0, line.encode())
+    frames.close()
+    finished = log(tmp_path / "0.gz", START)
+
+    placed = run("reparse", tmp_path / "1.frames.zst", "--log", finished, "-o", tmp_path / "p.json")
+    alone = run("reparse", tmp_path / "1.frames.zst", "-o", tmp_path / "a.json")
+
+    assert (placed[0], alone[0]) == (0, 0)
+    offsets = [
+        [(one["offset_ms"], one["text"]) for one in json.loads((tmp_path / name).read_text())["messages"]]
+        for name in ("p.json", "a.json")
+    ]
+    assert offsets == [[(1000, "at 1"), (5000, "at 5")], [(0, "at 1"), (4000, "at 5")]]
+    assert run("reparse", finished, "-o", tmp_path / "o.json")[0] == 1
 
 
 def test_failures_have_their_exit_codes(tmp_path: Path) -> None:

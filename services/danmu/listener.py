@@ -12,6 +12,7 @@ import structlog
 from media.chat.message import ChatMessage
 
 from services.danmu.adapters.journal import Journal
+from services.danmu.adapters.raw import RawWriter
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.live import LiveFeed
 from services.danmu.metrics import CONNECTED, LINES, LONG_OUTAGES, LOST, OUTAGES
@@ -60,6 +61,8 @@ class Listener:
         self._kind, self._source, self._live, self._wake = kind, source, live, wake
         self.quiet = False
         """Another owner passes the lines on to browsers."""
+        self.raw: RawWriter | None = None
+        """Where frames are kept as they come; flushed and closed with the journal."""
         self._lines = LINES.labels(kind)
         self._tasks: list[asyncio.Task[None]] = []
         self._connected = False
@@ -91,15 +94,27 @@ class Listener:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         self._set_connected(False)
+        if self.raw is not None:
+            self._close_raw(self.raw)
         if abandon:
             self.journal.abandon()
         else:
             self.flush()
 
+    def _close_raw(self, raw: RawWriter) -> None:
+        try:
+            raw.close()
+        except OSError as error:
+            self._disk_failed(error)
+        if raw.left_out:
+            log.warning("chat.raw_frames_left_out", frames=raw.left_out)
+
     def flush(self) -> None:
         """Hand what was received to the system; a full disk is told once and tried again."""
         try:
             self.journal.flush()
+            if self.raw is not None:
+                self.raw.flush()
         except OSError as error:
             self._disk_failed(error)
         else:

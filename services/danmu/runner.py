@@ -22,7 +22,10 @@ from media.chat.timing import Timing
 from services.danmu import domain, store
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind
 from services.danmu.adapters.archive import Archive, ChatPart, statistics_from
+from services.danmu.adapters.driver import ChatDriver
 from services.danmu.adapters.journal import Journal, received_between
+from services.danmu.adapters.raw import SUFFIX as RAW_SUFFIX
+from services.danmu.adapters.raw import RawWriter
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.domain import Cut, OwnCuts, Turn
 from services.danmu.follower import Follower
@@ -131,11 +134,19 @@ class _Held:
         live = LiveFeed(lambda line: runner.audience.line(lease.id, line), runner.settings.live_lines_per_s)
         self._tally = Tally(self._pulse, runner.settings.statistics_s)
         self._listener = Listener(view.plan.chat.kind, source, self._journal, live, self._tally, self._wake)
+        if view.plan.keep_raw and isinstance(source, ChatDriver):
+            self._listener.raw = self._keep_frames(source, view.plan.chat.kind)
         self._statistics: bytes | None = None
         self._lost_at: int | None = None
         self._inherited = False
         self._arrival = Arrival(runner.book, lease, view.plan.overlap)
         self._failures = 0
+
+    def _keep_frames(self, source: ChatDriver, kind: str) -> RawWriter:
+        path = self._archive.folder(self._lease.id) / f"{self._lease.epoch:08}{RAW_SUFFIX}"
+        raw = RawWriter(path, kind, self._settings.raw_mb * 1_000_000)
+        source.tap = lambda number, sent, frame: raw.add(self._runner.now_ms(), number, int(sent), frame)
+        return raw
 
     async def run(self) -> Outcome:
         """Listen and cut until the end; see :meth:`ChatRunner.run`."""
@@ -317,6 +328,7 @@ class _Held:
             LOST.labels("no_segment").inc(outside)
             log.warning("chat.lines_without_segment", lines=outside)
         cause = plan.over.metadata if plan.over else plan.metadata
+        await self._archive.keep_raw(plan.session_id)
         statistics = Statistics.model_validate(statistics_from(self._statistics).report())
         await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause, statistics)
 
@@ -338,6 +350,7 @@ class _Held:
         await self._listener.stop()
         try:
             self._journal.rotate()
+            await self._archive.keep_raw(self._lease.id)
             await self._archive.hand_over(self._lease.id, self._lease.epoch)
         except OSError as error:
             log.warning("chat.journal_left_here", error=str(error), next="only this machine's next owner will have it")

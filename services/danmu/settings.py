@@ -34,6 +34,8 @@ class DanmuSettings(ServiceSettings):
     """Lines of one session that are passed on to browsers per second; the files hold all of them."""
     statistics_s: Annotated[float, Field(ge=0, le=14)] = 10.0
     """How often the statistics of a running chat are told, while something is said; 0 = only at its end. The gateway forgets after 15 s."""
+    raw_mb: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """Where the frames of a chat are kept: at most so many compressed MB of them, of one owner of one session."""
     sources: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Options of single drivers, e.g. ``DANMU_SOURCES__BILIBILI__LIVE_API=http://127.0.0.1:9000``."""
 

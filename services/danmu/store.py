@@ -58,6 +58,7 @@ class Plan:
     over: Over | None
     own: OwnCuts | None = None
     overlap: Overlap = Overlap()
+    keep_raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ async def save_plan(
         metadata.to_dict(),
         event.recording_id if own else None,
         event.effective.segment_seconds * 1000 if own else None,
+        event.effective.keep_raw_chat,
     )
     if own:
         await connection.execute(QUERIES["open_segment"], event.session_id, event.recording_id, 0, now_ms)
@@ -208,6 +210,7 @@ def _plan(row: Row) -> Plan:
         reason=EndReason(row["reason"]) if row["reason"] else None,
         over=over,
         overlap=Overlap(row["leaving_epoch"], row["holding_epoch"], row["joined_epoch"], row["departed_epoch"]),
+        keep_raw=row["keep_raw"],
         own=OwnCuts(row["own_recording_id"], row["cut_every_ms"]) if row["own_recording_id"] else None,
     )
 

@@ -85,7 +85,7 @@ class Outside:
         await self._jetstream.publish(subjects.of(event), envelope.data, headers=envelope.to_headers(), stream="EVENTS")
         return envelope
 
-    async def plan(self, kind: str = "bilibili", **descriptor: Any) -> Envelope:
+    async def plan(self, kind: str = "bilibili", effective: Effective | None = None, **descriptor: Any) -> Envelope:
         return await self.say(
             RecordingPlanned(
                 session_id=SESSION,
@@ -96,7 +96,7 @@ class Outside:
                 title="a show",
                 category="games",
                 recording_id=RECORDING,
-                effective=Effective(),
+                effective=effective or Effective(),
                 chat=Chat(kind=kind, descriptor=descriptor or {"room_id": int(ROOM)}),
                 started_at=datetime.now(UTC).isoformat(),
             )

@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 from chassis.service import Service
 from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted
-from contracts.values import EndReason
+from contracts.values import Effective, EndReason
+from media.chat.log import ChatLogReader
 
+from services.danmu.adapters.raw import SENT, RawReader
+from services.danmu.adapters.reparse import reparsed
 from services.danmu.app import build
 from services.danmu.settings import DanmuSettings
 from tests.integration.danmu_rig import (
@@ -141,6 +144,37 @@ async def test_chat_after_a_break_of_the_media_is_moved_by_what_the_video_misses
         files, _ = await bus.finished()
     # then what was said meanwhile lies where the picture comes back
     assert xml_offsets(files[0]) == [0.001] * 3
+
+
+async def test_frames_that_were_kept_are_parsed_again_to_the_same_messages(
+    nats_url: str, postgres_dsn: str, tmp_path: Path, studio: Studio
+) -> None:
+    async with outside(nats_url) as bus, danmu(nats_url, postgres_dsn, tmp_path, studio):
+        await bus.plan(effective=Effective(keep_raw_chat=True))
+        await studio.wait_for_room(ROOM, chatters=1)
+        first = await next_millisecond()
+        await bus.open_segment(0, first)
+        await studio.say_many(ROOM, chats("kept", 20))
+        await bus.wait_for_lines(*texts("kept", 20))
+        # when the connection is made again meanwhile
+        await studio.fault(ROOM, "chat_drop")
+        await bus.wait(ChatReconnected)
+        await studio.wait_for_room(ROOM, chatters=1)
+        await studio.say(ROOM, kind="gift", gift_name="flower", count=3, price=100, uid=7)
+        await studio.say(ROOM, text="the last word")
+        await bus.wait_for_lines("the last word")
+        await bus.complete_segment(0, first, now_ms())
+        await bus.end(segments=1)
+        files, _ = await bus.finished()
+    (raw,) = (tmp_path / "chat" / SESSION).glob("*.frames.zst")
+    reader = RawReader(raw)
+    frames = list(reader)
+    again = list(reparsed(reader.kind, frames))
+    written = list(ChatLogReader(path_of(files[0].log)))
+    assert {frame.connection for frame in frames} == {1, 2}
+    assert [one._replace(received_at=0) for one in again] == [one._replace(received_at=0) for one in written]
+    assert all(abs(new.received_at - old.received_at) < 1000 for new, old in zip(again, written, strict=True))
+    assert all(frame.data == b"" for frame in frames if frame.direction == SENT)
 
 
 async def test_a_silent_segment_gets_an_empty_file_and_a_discarded_one_gives_its_chat_to_the_next(

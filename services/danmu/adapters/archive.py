@@ -22,6 +22,7 @@ from media.chat.timing import Timing
 from services.danmu.adapters import journal
 from services.danmu.adapters.chatfile import LOG_SUFFIX, XML_SUFFIX, ChatFile
 from services.danmu.adapters.journal import Chunk, received_between
+from services.danmu.adapters.raw import SUFFIX as RAW_SUFFIX
 
 log = structlog.get_logger(__name__)
 LOG_TYPE: Final = "application/gzip"
@@ -101,6 +102,11 @@ class Archive:
             await self._storage.delete(key)
         return await asyncio.to_thread(journal.left_behind, folder, epoch)
 
+    async def keep_raw(self, session_id: str) -> None:
+        """Put the frames that owners on this machine kept beside the finished files: ``<session>/<epoch>.frames.zst``. Raises OSError."""
+        for path in await asyncio.to_thread(_raw_files, self.folder(session_id)):
+            await self._storage.put_file(path, join(session_id, path.name), move=True)
+
     async def remove_journal(self, session_id: str) -> None:
         """The chat has ended: nothing of its journal is needed any more."""
         await asyncio.to_thread(journal.remove, self.folder(session_id))
@@ -153,3 +159,7 @@ def _sha256(path: Path) -> str:
 
 def _folders(root: Path) -> tuple[str, ...]:
     return tuple(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else ()
+
+
+def _raw_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name.endswith(RAW_SUFFIX)) if folder.is_dir() else []

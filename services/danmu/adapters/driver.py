@@ -31,6 +31,7 @@ BEAT_RANGE_S: Final = (1.0, 300.0)
 """What a server may ask for."""
 
 Item = ChatMessage | ConnectionChange
+Tap = Callable[[int, bool, bytes], None]
 T = TypeVar("T")
 
 
@@ -100,6 +101,9 @@ class ChatDriver(ABC):
         self.egress = egress or EgressPolicy()
         self.popularity = 0
         self.counters = CodecCounters()
+        self.tap: Tap | None = None
+        """Hears every frame, for whoever keeps them: which connection it was (counted from 1), whether it was sent, and its bytes."""
+        self._connections = 0
         self._closed = asyncio.Event()
         self._link: Link | None = None
         self._rotation = 0
@@ -189,8 +193,9 @@ class ChatDriver(ABC):
         codec, greeting = access.join()
         codec.counters = self.counters
         link = self._link = await self.open_link(server, codec)
+        self._connections += 1
         for frame in greeting:
-            await link.send(frame)
+            await self._send(link, frame)
         connection = _Connection(link, codec, server.host, self.pace.heartbeat_s)
         while self.awaits_welcome:
             decoded = await self._receive(connection)
@@ -228,10 +233,13 @@ class ChatDriver(ABC):
     async def _receive(self, connection: _Connection) -> Decoded:
         """One frame, with its replies sent: an acknowledgement must not wait for whoever takes the messages."""
         silence_s = self.pace.silence_s or (connection.beat_s or 30.0) * SILENT_HEARTBEATS
-        decoded = connection.codec.feed(await connection.link.receive(silence_s))
+        frame = await connection.link.receive(silence_s)
+        if self.tap is not None:
+            self.tap(self._connections, False, frame)
+        decoded = connection.codec.feed(frame)
         try:
             for reply in decoded.replies:
-                await connection.link.send(reply)
+                await self._send(connection.link, reply)
         except _BROKEN as error:
             decoded.reconnect = describe(error)  # what came before the break is still handed on
         if decoded.popularity is not None:
@@ -240,11 +248,16 @@ class ChatDriver(ABC):
             connection.beat_s = min(max(decoded.beat_s, BEAT_RANGE_S[0]), BEAT_RANGE_S[1])
         return decoded
 
+    async def _send(self, link: Link, frame: Frame) -> None:
+        if self.tap is not None:
+            self.tap(self._connections, True, frame.encode() if isinstance(frame, str) else frame)
+        await link.send(frame)
+
     async def _beat(self, connection: _Connection) -> None:
         """The first at once, as web pages do: its answer proves that the connection works both ways."""
         while connection.beat_s:
             if (frame := connection.codec.heartbeat()) is not None:
-                await connection.link.send(frame)
+                await self._send(connection.link, frame)
             if self.pace.pings:
                 await connection.link.ping()
             await asyncio.sleep(connection.beat_s)
