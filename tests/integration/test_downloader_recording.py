@@ -9,6 +9,7 @@ from contracts.downloader import (
     CutRecording,
     GapClosed,
     GapOpened,
+    ReconfigureRecording,
     RecordingEnded,
     RecordingRequested,
     RecordingStarted,
@@ -16,7 +17,7 @@ from contracts.downloader import (
     SegmentOpened,
     StopRecording,
 )
-from contracts.values import EndReason
+from contracts.values import EndReason, EngineName
 
 from services.downloader.app import build
 from tests.integration.downloader_rig import (
@@ -174,6 +175,29 @@ async def test_a_cut_begins_a_new_file_without_a_seam(nats_url: str, postgres_ds
     assert abs(first.start_ms + first.duration_ms - second.start_ms) < 150
     assert not world.of(GapOpened)
     check_files(world)
+
+
+async def test_another_engine_takes_over_in_the_next_file(nats_url: str, postgres_dsn: str, tmp_path: Path) -> None:
+    # given an HLS recording of our own engine
+    async with Studio() as studio, outside(nats_url) as world:
+        await studio.put_on_air("1", formats=["flv", "ts"])
+        world.sources = lambda: (hls(studio, "ts"),)
+        async with running(build(settings(nats_url, postgres_dsn, tmp_path))):
+            await world.start()
+            await world.wait_for_media(2000)
+            # when its configuration names another engine
+            wanted = world.of(RecordingRequested)[0].effective.model_copy(update={"engine": EngineName.FFMPEG})
+            await world.command(ReconfigureRecording(recording_id=RECORDING, effective=wanted))
+            await world.wait(SegmentOpened, 2)
+            await world.wait_for_media(1500)
+            await world.command(STOP)
+            await world.wait(RecordingEnded)
+    # then that one wrote the next file of the same recording, and the change is told as a gap
+    assert [path_of(one.artifact).suffix for one in world.of(SegmentCompleted)] == [".ts", ".flv"]
+    assert [one.index for one in world.of(SegmentCompleted)] == [0, 1]
+    assert [one.cause for one in world.of(GapOpened)] == ["the configuration changed"]
+    assert len(world.of(GapClosed)) == 1
+    assert len(check_files(world)) == 2
 
 
 async def test_a_stop_before_the_start_is_remembered(nats_url: str, postgres_dsn: str, tmp_path: Path) -> None:
