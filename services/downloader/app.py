@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from chassis.egress import EgressPolicy
+import aiohttp
+from chassis.egress import EgressPolicy, open_session
 from chassis.leases import Lease
 from chassis.programs import locate_ffmpeg
+from chassis.s3_multipart import S3Multipart
 from chassis.service import Service
 from chassis.settings import load
 from chassis.storage import StorageOptions
@@ -33,18 +36,17 @@ from services.downloader.salvage import Salvage, Sweeper
 from services.downloader.settings import DownloaderSettings
 from services.downloader.space import DISK, Level, Seen, Threshold, Thresholds, decide_disk
 from services.downloader.standby import Needs, Standbys
+from services.downloader.streams import Notes, Streams
 
 
 def build(settings: DownloaderSettings | None = None) -> Service:
     """Wire the service; reads the environment when no settings are given."""
     chosen = settings or load(DownloaderSettings)
     service = Service(chosen, handlers(), migrations=Path(__file__).with_name("migrations"))
-    folder = Folder.at(
-        chosen.storage_uri,
-        chosen.data_dir,
-        StorageOptions.from_environment(os.environ),
-        hash_max_bytes=chosen.hash_max_bytes,
-    )
+    options = StorageOptions.from_environment(os.environ)
+    folder = Folder.at(chosen.storage_uri, chosen.data_dir, options, hash_max_bytes=chosen.hash_max_bytes)
+    if chosen.stream_to_storage and not folder.remote:
+        raise ValueError("DOWNLOADER_STREAM_TO_STORAGE needs a DOWNLOADER_STORAGE_URI with s3://")
     thresholds = Thresholds(
         warn=Threshold(chosen.warn_free_mb, chosen.warn_free_percent),
         stop=Threshold(chosen.min_free_mb, chosen.min_free_percent),
@@ -95,6 +97,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
             salvage=salvage,
             requests=requests,
             view=view,
+            streams=await _streams(chosen, options, folder, service) if chosen.stream_to_storage else None,
             handovers=handovers,
             engines=engines,
             guard=guard,
@@ -116,7 +119,7 @@ def build(settings: DownloaderSettings | None = None) -> Service:
                 journal_of=journal_of,
                 sources_of=sources_of,
                 accepting=lambda: service.health.ready,
-                spill=chosen.data_dir / "standby",
+                spill=None if chosen.stream_to_storage else chosen.data_dir / "standby",
                 max_bytes=chosen.standby_max_mb * 1_000_000,
                 patience=runs.patience(),
             )
@@ -132,3 +135,37 @@ def build(settings: DownloaderSettings | None = None) -> Service:
 
     service.on_start(prepare)
     return service
+
+
+async def _streams(settings: DownloaderSettings, options: StorageOptions, folder: Folder, service: Service) -> Streams:
+    """Files that go into the bucket while they are written. The bucket's address is the operator's, so that it may be a private one."""
+    session = open_session(
+        EgressPolicy(allow_private=True), timeout=aiohttp.ClientTimeout(total=None, connect=10, sock_read=60)
+    )
+    service.add(_Closing(session))
+    parsed = urlsplit(settings.storage_uri)
+    prefix = unquote(parsed.path).strip("/")
+    return Streams(
+        bucket=S3Multipart(parsed.netloc, options, session),
+        storage=folder.storage,
+        prefix=f"{prefix}/" if prefix else "",
+        notes=Notes(service.pool),
+        part_size=settings.stream_part_mb << 20,
+        max_bytes=settings.stream_buffer_mb << 20,
+        min_bytes=settings.min_segment_bytes,
+        spool=settings.data_dir / "mending",
+    )
+
+
+class _Closing:
+    """Closes the HTTP session with the service."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def start(self) -> None:
+        """The session is open from the beginning."""
+
+    async def stop(self) -> None:
+        """Close the session."""
+        await self._session.close()

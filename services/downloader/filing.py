@@ -8,15 +8,18 @@ from contextlib import suppress
 from pathlib import PurePosixPath
 
 import structlog
+from chassis.database import UNREACHABLE
 from contracts import downloader
 from contracts.message import Event
 
 from services.downloader import metrics
 from services.downloader.adapters.engine import EngineEvent, GapClosed, GapOpened, SegmentCompleted, SegmentOpened
 from services.downloader.adapters.files import Folder, Part, Session
+from services.downloader.adapters.streamed import Sent
 from services.downloader.domain import OpenSegment
 from services.downloader.facts import Facts, open_segment
 from services.downloader.journal import Journal
+from services.downloader.streams import Streams
 
 MAX_WAITING = 10_000
 """Events that wait for the database; above it gaps are left out, files never."""
@@ -39,9 +42,10 @@ class Filing:
         epoch: int,
         min_bytes: int,
         secured: Secured | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self._journal, self._facts, self._folder, self._session = journal, facts, folder, session
-        self._epoch, self._min_bytes, self._secured = epoch, min_bytes, secured
+        self._epoch, self._min_bytes, self._secured, self._streams = epoch, min_bytes, secured, streams
         self._queue: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._opened: dict[int, OpenSegment] = {}
         self._smallest: dict[int, int] = {}
@@ -84,7 +88,7 @@ class Filing:
         for event in batch:
             match event:
                 case SegmentOpened():
-                    facts.append(self._begin(event))
+                    facts.append(await self._begin(event))
                 case SegmentCompleted():
                     # What came before must not wait for the disk.
                     await self._journal.append(facts)
@@ -104,19 +108,34 @@ class Filing:
         if isinstance(event, SegmentCompleted) and self._secured is not None:
             await self._secured(event)
 
-    def _begin(self, event: SegmentOpened) -> downloader.SegmentOpened:
+    async def _begin(self, event: SegmentOpened) -> downloader.SegmentOpened:
         key = self._facts.key(event.index, event.started_at, event.extension)
+        if self._streams is not None:
+            key = await self._stream(self._streams, event, key)
         fact = self._facts.opened(event, self._folder.storage.uri(str(key)))
         self._opened[event.index] = open_segment(fact, self._epoch, "")
         # What holds at the beginning of a file holds for its name and its end, whatever is asked for meanwhile.
         self._keys[event.index], self._smallest[event.index] = key, self._facts.smallest(self._min_bytes)
         return fact
 
+    async def _stream(self, streams: Streams, event: SegmentOpened, key: PurePosixPath) -> PurePosixPath:
+        """Send what is written from now on. A name is chosen before it can be used: the store is asked once, and believed."""
+        with suppress(OSError):
+            key = await streams.free_key(key)
+
+        async def note(sent: Sent) -> None:
+            with suppress(*UNREACHABLE):
+                await streams.notes.keep(self._journal.recording_id, event.index, self._epoch, sent)
+
+        self._session.stream(event.index, streams.bucket).begin(streams.stored(str(key)), note)
+        return key
+
     async def _finish(self, event: SegmentCompleted, parts: list[Part]) -> list[Event]:
         part = self._session.part(event.index)
         smallest = self._smallest.pop(event.index)
         if event.bytes < smallest:
             metrics.SEGMENTS.labels("discarded").inc()
+            await self._drop(event.index)
             self._session.forget(event.index)
             parts.append(part)
             return [self._facts.discarded(event.index, f"{event.bytes} bytes are less than {smallest}")]
@@ -129,11 +148,20 @@ class Filing:
         parts.append(part)
         return [fact]
 
+    async def _drop(self, index: int) -> None:
+        if self._streams is not None:
+            with suppress(OSError, *UNREACHABLE):
+                await self._session.stream(index, self._streams.bucket).abort()
+                await self._streams.notes.forget(self._journal.recording_id, index, self._epoch)
+
     async def _name(self, event: SegmentCompleted, part: Part) -> downloader.SegmentCompleted:
-        opened = self._opened[event.index]
-        fact = await self._folder.finish(
-            part, self._keys[event.index], lambda artifact: self._facts.completed(event, opened, artifact)
-        )
+        opened, key = self._opened[event.index], self._keys[event.index]
+        if self._streams is not None:
+            streaming = self._session.stream(event.index, self._streams.bucket)
+            artifact = await self._streams.finished(streaming, str(key), part.extension)
+            fact = self._facts.completed(event, opened, artifact)
+        else:
+            fact = await self._folder.finish(part, key, lambda artifact: self._facts.completed(event, opened, artifact))
         metrics.SEGMENTS.labels("completed").inc()
         self._opened.pop(event.index)
         self._keys.pop(event.index)
@@ -156,4 +184,6 @@ class Filing:
         ):  # LeaseLost reaches the recording through its own appends; the note stays for the next owner
             await self._journal.append([fact])
             await asyncio.to_thread(self._folder.remove, part)
+            if self._streams is not None:
+                await self._streams.notes.forget(self._journal.recording_id, event.index, self._epoch)
             await self._secure(event)

@@ -83,3 +83,13 @@ where recording_id = $1 and epoch = $2 and (secured is null or (secured->>'index
 
 -- name: close_handover
 delete from handovers where recording_id = $1 and epoch <= $2
+
+-- name: keep_stream
+insert into streamed_files (recording_id, segment, epoch, sent) values ($1, $2, $3, $4)
+on conflict (recording_id, segment, epoch) do update set sent = excluded.sent, changed_at = now()
+
+-- name: streams_of
+select segment, epoch, sent from streamed_files where recording_id = $1 and epoch < $2 order by segment, epoch
+
+-- name: forget_stream
+delete from streamed_files where recording_id = $1 and segment = $2 and epoch = $3

@@ -36,6 +36,7 @@ from services.downloader.space import MEGABYTE
 from services.downloader.splitting import CLOCK, ClockCuts, Splits, bounds_of, clock_step_s
 from services.downloader.standby import Running, Standbys
 from services.downloader.store import View
+from services.downloader.streams import Streams
 from services.downloader.waiting import Beginning
 
 NO_ROOM_S = 5.0
@@ -51,6 +52,7 @@ class Outside:
     salvage: Salvage
     requests: Requests
     view: View
+    streams: Streams | None
     handovers: Handovers
     engines: Engines
     guard: Guard
@@ -99,6 +101,8 @@ class Runner:
         await journal.append([facts.started(self._settings.worker, lease.epoch)])
         since = standby.since if standby is not None else None
         left = await self._outside.salvage.take_over(journal, facts, lease.epoch, held_since=since)
+        if self._outside.streams is not None:
+            left |= await self._outside.streams.take_over(journal, facts, lease.epoch, held_since=since)
         joint, secured = await self._joint(lease, before, facts)
         origin = _Origin(before, joint or left, standby, planned=joint is not None and standby is not None)
         if since is not None and joint is None and _holds_what_is_lost(journal.state, since, secured):
@@ -143,7 +147,8 @@ class Runner:
     async def _record(
         self, lease: Lease, journal: Journal, facts: Facts, origin: _Origin
     ) -> tuple[Ended, Leaving | None]:
-        session = Session(self._outside.folder, lease.id, lease.epoch)
+        streams = self._outside.streams
+        session = Session(self._outside.folder, lease.id, lease.epoch, streams.open if streams else None)
         filing = Filing(
             journal,
             facts,
@@ -152,6 +157,7 @@ class Runner:
             epoch=lease.epoch,
             min_bytes=self._settings.min_segment_bytes,
             secured=lambda event: self._secure(lease, facts, event),
+            streams=streams,
         )
         start = await self._start_point(journal, origin)
         beginning = self._beginning(lease, facts, origin.before)
@@ -166,6 +172,7 @@ class Runner:
             session.keep_cursor,
             behind=origin.joint.get("tail"),
             keep_tail=True,
+            durable=session.durable,
         )
         leaving = None
         try:
@@ -185,6 +192,7 @@ class Runner:
             ended = Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
         finally:
             beginning.over()
+            await session.stop_streams()
             session.close()
         return ended, leaving
 
@@ -327,6 +335,8 @@ class Runner:
             # Another replica goes on.
             return await leaving.settle() if leaving else Again()
         await self._outside.salvage.take_over(journal, facts, lease.epoch + 1)
+        if self._outside.streams is not None:
+            await self._outside.streams.take_over(journal, facts, lease.epoch + 1)
         if not await self._wait_for_others(lease, journal):
             return Again()
         state = journal.state

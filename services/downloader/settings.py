@@ -71,6 +71,12 @@ class DownloaderSettings(ServiceSettings):
     """How long a recording goes on after SIGTERM so that another replica can hold its media first. Below ``stop_timeout_s``."""
     standby_max_mb: Annotated[int, Field(ge=1)] = 512
     """Media of one recording (MB) that a standby holds in unnamed files below ``data_dir``; the oldest goes first."""
+    stream_to_storage: bool = False
+    """With a bucket: send files while they are written, and write none here. Needs credentials in the ``AWS_*`` variables."""
+    stream_part_mb: Annotated[int, Field(ge=5, le=1024)] = 8
+    """Size of a part (MiB) that is sent; what is not sent yet is lost when the process is killed."""
+    stream_buffer_mb: Annotated[int, Field(ge=20)] = 64
+    """Media of one file (MiB) in memory at most; a bucket that stays away for longer than that ends the recording."""
     poll_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How often stop and cut requests made through other replicas are looked for, and how often progress is told."""
     salvage_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0

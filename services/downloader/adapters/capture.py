@@ -115,7 +115,7 @@ class Capture:
     @property
     def cursor(self) -> Json | None:
         """How far the playlist was written, if there is one."""
-        return self._engine.here.cursor if self._engine else self._take.start.cursor
+        return self._take.durable(self._engine.here.cursor) if self._engine else self._take.start.cursor
 
     def stop(self, ended: Ended) -> None:
         """Ask for the end: what is here is written, the file is closed, :meth:`run` returns ``ended``."""

@@ -169,6 +169,7 @@ class Take:
     """What one engine works on: where it goes on, where files are opened, whom it tells.
 
     ``keep_cursor`` is called, possibly in a thread, after each piece of a playlist with what another owner needs to go on behind it.
+    ``durable`` turns a cursor into the last one that another owner can go on behind.
     ``behind`` is the tail of the media that another owner wrote; ``keep_tail``: note one here. ``hold``: see `Holder`.
     """
 
@@ -180,6 +181,7 @@ class Take:
     keep_cursor: Callable[[Json], None] = lambda _: None
     behind: Json | None = None
     keep_tail: bool = False
+    durable: Callable[[Json | None], Json | None] = lambda cursor: cursor
     hold: Hold | None = None
 
 

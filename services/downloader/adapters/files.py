@@ -16,18 +16,22 @@ import json
 import os
 import re
 import shutil
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
+from chassis.s3_multipart import S3Multipart
 from chassis.storage import Storage, StorageOptions, UnsafePath
 from contracts.downloader import SegmentCompleted
 from contracts.values import Artifact, Json
 from pydantic import ValidationError
 
 from services.downloader.adapters.place import Place
+from services.downloader.adapters.streamed import StreamedFile, Streaming
 
 PARTS = ".partial"
 RECOVERED = "recovered"
@@ -94,11 +98,14 @@ class Folder:
 
     def open(self, recording_id: str, epoch: int, index: int, extension: str) -> PartFile:
         """Begin a part."""
-        home = self._home(recording_id)
-        home.mkdir(parents=True, exist_ok=True)
+        self._home(recording_id).mkdir(parents=True, exist_ok=True)
+        return PartFile(self.part(recording_id, epoch, index, extension))
+
+    def part(self, recording_id: str, epoch: int, index: int, extension: str) -> Part:
+        """A part that begins now, without its file."""
         now = datetime.now(UTC)
         name = f"{index:06d}-e{epoch}-{int(now.timestamp() * 1000)}.{extension}.part"
-        return PartFile(Part(home / name, recording_id, index, epoch, extension, now))
+        return Part(self._home(recording_id) / name, recording_id, index, epoch, extension, now)
 
     def recordings(self) -> list[str]:
         """Recordings that have left something here."""
@@ -228,29 +235,78 @@ class Folder:
 
 
 class Session:
-    """The parts that one owner (one epoch) of a recording opens."""
+    """The parts that one owner (one epoch) of a recording opens: files of its folder, or such as go into a bucket at once."""
 
-    def __init__(self, folder: Folder, recording_id: str, epoch: int) -> None:
-        self._folder, self._recording_id, self._epoch = folder, recording_id, epoch
-        self._files: dict[int, PartFile] = {}
+    def __init__(
+        self, folder: Folder, recording_id: str, epoch: int, streamed: Callable[[], StreamedFile] | None = None
+    ) -> None:
+        self._folder, self._recording_id, self._epoch, self._streamed = folder, recording_id, epoch, streamed
+        self._parts: dict[int, Part] = {}
+        self._files: dict[int, BinaryIO] = {}
+        self._streams: dict[int, Streaming] = {}
+        self._finished: set[int] = set()
+        self._cursors: deque[Json] = deque(maxlen=10_000)
 
-    def open(self, index: int, extension: str) -> PartFile:
+    def open(self, index: int, extension: str) -> BinaryIO:
         """Begin a part; the recorder closes it."""
-        file = self._folder.open(self._recording_id, self._epoch, index, extension)
-        self._files[index] = file
+        if self._streamed is not None:
+            part = self._folder.part(self._recording_id, self._epoch, index, extension)
+            file = cast(BinaryIO, self._streamed())
+        else:
+            opened = self._folder.open(self._recording_id, self._epoch, index, extension)
+            part, file = opened.part, cast(BinaryIO, opened)
+        self._parts[index], self._files[index] = part, file
         return file
 
     def part(self, index: int) -> Part:
         """The part with a number."""
-        return self._files[index].part
+        return self._parts[index]
+
+    def stream(self, index: int, bucket: S3Multipart) -> Streaming:
+        """How a part goes into the bucket."""
+        found = self._streams.get(index)
+        if found is None:
+            file = cast(StreamedFile, self._files[index])
+            found = self._streams[index] = Streaming(file, bucket, lambda size: self._cursor_at(index, size))
+        return found
 
     def forget(self, index: int) -> None:
         """The part is finished."""
+        self._parts.pop(index, None)
         self._files.pop(index, None)
+        self._streams.pop(index, None)
+        self._finished.add(index)
 
     def keep_cursor(self, cursor: Json) -> None:
-        """See `Folder.keep_cursor`."""
-        self._folder.keep_cursor(self._recording_id, self._epoch, cursor)
+        """See `Folder.keep_cursor`; of what is streamed the place in the bucket counts. Called from the writing thread."""
+        if self._streamed is None:
+            self._folder.keep_cursor(self._recording_id, self._epoch, cursor)
+        else:
+            self._cursors.append(cursor)
+
+    def durable(self, cursor: Json | None) -> Json | None:
+        """How far a playlist is written where another owner finds it."""
+        if self._streamed is None:
+            return cursor
+        return next((one for one in reversed(list(self._cursors)) if self._is_durable(one)), None)
+
+    def _is_durable(self, cursor: Json) -> bool:
+        index = cursor.get("index")
+        if index in self._finished:
+            return True
+        stream = self._streams.get(index) if isinstance(index, int) else None
+        return stream is not None and int(cursor.get("bytes", 0)) <= stream.durable
+
+    def _cursor_at(self, index: int, size: int) -> Json | None:
+        def is_there(one: Json) -> bool:
+            return bool(one) and (one["index"] < index or (one["index"] == index and one["bytes"] <= size))
+
+        return next((one for one in reversed(list(self._cursors)) if is_there(one)), None)
+
+    async def stop_streams(self) -> None:
+        """Send nothing more: what is in the bucket is the next owner's."""
+        for stream in list(self._streams.values()):
+            await stream.stop()
 
     def close(self) -> None:
         """Close what is still open and leave it as it is."""

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import aiohttp
 import pytest
 from chassis.egress import EgressPolicy, open_session
+from chassis.sigv4 import Credentials, Request, signed_headers
 from chassis.storage import LocalStorage, StorageOptions
 from tenacity import wait_none
 
@@ -30,7 +31,6 @@ from services.uploader.adapters.object_store import (
 )
 from services.uploader.adapters.s3 import S3ObjectStore
 from services.uploader.adapters.s3_multipart import ATTEMPTS, Body, S3Multipart
-from services.uploader.adapters.sigv4 import Credentials, Request, signed_headers
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server, Seen
 
 PART = 64 * 1024
@@ -170,8 +170,8 @@ async def test_virtual_hosted_addresses(session: aiohttp.ClientSession) -> None:
         session,
     )
 
-    assert str(bucket._base) == "https://archive.s3.eu-central-1.amazonaws.com"
-    assert bucket._prefix == ""
+    assert str(bucket._client._base) == "https://archive.s3.eu-central-1.amazonaws.com"
+    assert bucket._client._prefix == ""
 
 
 # --- crashes ---------------------------------------------------------------------------------------------------------
