@@ -56,7 +56,7 @@ for _, element in ElementTree.iterparse(sys.argv[1]):
         element.clear()
 ass.write_to_file(sys.argv[2])
 """
-BILIASS = "from biliass.cli import main; main()"
+BILIASS = "from biliass.__main__ import main; main()"
 ABOUT = f"""{MESSAGES:,} chat messages of Bilibili in brotli frames of ten, with the sender's profile as the platform sends it. *Parsed and
 written*: frames in, the compressed log and the XML out; the peer is the parser of blivedm alone, frames in, calls of a handler
 out, nothing written. Messages per second of processor time, all threads. *Rooms*: one process holds {ROOMS} rooms over loopback
