@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -120,8 +121,14 @@ def frames(path: Path) -> int:
 
 
 def programs() -> list[psutil.Process]:
-    """What this process has started and not ended, but the studio's encoder."""
-    return [child for child in psutil.Process().children(recursive=True) if "lavfi" not in " ".join(child.cmdline())]
+    """What the engines have started and not ended: not the studio's encoder, not the database of other tests."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            line = " ".join(child.cmdline())
+            if (OPTIONS.ffmpeg in line or "adapters.foreign" in line) and "lavfi" not in line:
+                found.append(child)
+    return found
 
 
 @pytest.mark.parametrize("kind", ["flv", "ts", "fmp4"])
