@@ -64,7 +64,9 @@ async def test_a_planned_session_with_chat_is_kept_and_offered() -> None:
 async def test_a_session_without_video_is_cut_by_time_from_the_moment_it_is_planned() -> None:
     work = FakeWork()
     before = handlers.now_ms()
-    event = PLANNED.model_copy(update={"effective": Effective(record_video=False, segment_seconds=60, keep_raw_chat=True)})
+    event = PLANNED.model_copy(
+        update={"effective": Effective(record_video=False, segment_seconds=60, keep_raw_chat=True)}
+    )
     await handlers.on_recording_planned(event, work)  # type: ignore[arg-type]
     (_, plan), (query, opened) = work.written
     assert plan[10:] == ("r", 60_000, True)
