@@ -114,8 +114,9 @@ def encode_line(message: ChatMessage) -> bytes:
     """
     global _latest  # noqa: PLW0603 - one assignment of one tuple: another thread sees the old pair or the new one
     # What was just received goes to the journal and to browsers, one after the other: the line is made once.
-    if message is _latest[0]:
-        return _latest[1]
+    latest, encoded = _latest
+    if message is latest:
+        return encoded
     line = _line(message)
     try:
         encoded = line.encode()
