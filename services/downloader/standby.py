@@ -101,6 +101,9 @@ class Standbys:
                 await self._look_once()
             except UNREACHABLE as error:
                 log.warning("standbys.unreachable", error=repr(error)[:200])
+            except Exception:
+                # Without this loop the replica would silently take nothing over any more.
+                log.exception("standbys.failed")
             await asyncio.sleep(LOOK_S)
 
     async def _look_once(self) -> None:
