@@ -14,7 +14,7 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, chain, chat, footprint, media, projection, relay, report
+from bench import append, chain, chat, first_byte, footprint, media, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
@@ -23,6 +23,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     append.BENCHMARK,
     projection.BENCHMARK,
     chain.BENCHMARK,
+    first_byte.BENCHMARK,
     footprint.BENCHMARK,
     media.BENCHMARK,
     chat.BENCHMARK,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -126,6 +127,15 @@ class Server:
                 transport.write(self._media.ticks[viewer.tick])
                 self._behind = max(self._behind, transport.get_write_buffer_size())
                 viewer.tick += 1
+
+
+def first_line(process: subprocess.Popen[bytes]) -> str:
+    """The port that a server started elsewhere has printed; blocking. Raises RuntimeError when it ended instead."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("the server of live streams did not start")
+    return line.decode().strip()
 
 
 async def main(path: Path) -> None:

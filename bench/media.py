@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,6 +18,7 @@ import imageio_ffmpeg
 from bench import clip, peers, processes
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Goal, Line, Series, alternate
+from bench.livesource import first_line
 
 GIGABYTE = 1_000_000_000
 SHORT = 16_000_000
@@ -240,15 +240,7 @@ async def _live(folder: Path, kbps: int, seconds: float) -> AsyncIterator[Stage]
 @asynccontextmanager
 async def _stage(folder: Path, file: Path) -> AsyncIterator[Stage]:
     async with processes.started(processes.python("bench.livesource", file), folder) as process:
-        yield Stage(folder, f"http://127.0.0.1:{await asyncio.to_thread(_first_line, process)}")
-
-
-def _first_line(process: subprocess.Popen[bytes]) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError("the server of live streams did not start")
-    return line.decode().strip()
+        yield Stage(folder, f"http://127.0.0.1:{await asyncio.to_thread(first_line, process)}")
 
 
 async def _flowing(stage: Stage, count: int) -> None:

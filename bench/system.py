@@ -32,7 +32,7 @@ class System:
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
-        self._recordings = folder / "recordings"
+        self.recordings = folder / "recordings"
         self._process: Process | None = None
 
     @property
@@ -46,8 +46,8 @@ class System:
         """Where the gateway answers."""
         return f"http://127.0.0.1:{json.loads((self.data / 'gateway-port.json').read_text())}"
 
-    async def start(self) -> float:
-        """Start and wait until the whole system is ready; returns the seconds from the command to that moment."""
+    async def start(self, **settings: str) -> float:
+        """Start with settings in the environment and wait until all is ready; returns the seconds from the command to that moment."""
         begun = time.perf_counter()
         command = (
             "-m",
@@ -58,10 +58,14 @@ class System:
             "--data",
             str(self.data),
             "--recordings",
-            str(self._recordings),
+            str(self.recordings),
         )
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, *command, stdin=DEVNULL, stdout=PIPE, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+            sys.executable,
+            *command,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **settings},
         )
         try:
             async with asyncio.timeout(START_S):
