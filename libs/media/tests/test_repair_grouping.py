@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from media.flv.tag import Tag
@@ -14,7 +16,7 @@ from libs.media.tests import flv_streams as flv
 def grouped(tags: list[Tag], options: RepairOptions | None = None, chunk: int = 1000) -> list[list[Tag]]:
     grouper = Grouper(options or RepairOptions())
     groups = [g for at in range(0, len(tags), chunk) for g in grouper.process(tags[at : at + chunk], None)]
-    return [group.tags for group in groups + grouper.flush()]
+    return [group.tags for group in [*groups, *grouper.flush()]]
 
 
 def test_a_group_begins_at_each_keyframe():
@@ -53,7 +55,7 @@ def test_groups_do_not_depend_on_chunks(chunk, options):
 
 def test_the_first_group_of_a_connection_says_so_and_keeps_its_arrival_time():
     grouper = Grouper(RepairOptions())
-    grouper.process(flv.gop(0, 1), 10.0)
+    assert list(grouper.process(flv.gop(0, 1), 10.0)) == []
     grouper.begin_connection()
     (first,) = grouper.flush()
     (second,) = grouper.process([*flv.gop(400, 2), *flv.gop(800, 3)], 20.0)
@@ -64,3 +66,23 @@ def test_the_first_group_of_a_connection_says_so_and_keeps_its_arrival_time():
         (False, 20.0),
     ]
     assert grouper.is_empty
+
+
+def test_a_group_that_may_flow_comes_in_pieces_of_media_time_whatever_the_chunks():
+    def pieces(chunk: int) -> list[tuple[int, bool, bool]]:
+        grouper = Grouper(RepairOptions(piece_ms=100), lambda *_: True)
+        tags = flv.gops(0, [1, 2])
+        groups = [g for at in range(0, len(tags), chunk) for g in grouper.process(tags[at : at + chunk], None)]
+        return [(group.tags[0].timestamp, group.begins, group.ends) for group in [*groups, *grouper.flush()]]
+
+    assert pieces(1) == pieces(7) == pieces(1000)
+    assert [begins for _, begins, _ in pieces(1)].count(True) == 2
+    assert [ends for _, _, ends in pieces(1)].count(True) == 2
+    assert all(after[1] or after[0] - before[0] >= 100 for before, after in pairwise(pieces(1)))
+
+
+def test_what_has_no_keyframe_in_front_waits_until_it_is_whole():
+    grouper = Grouper(RepairOptions(piece_ms=100, max_group_ms=1000), lambda *_: True)
+    sound = [flv.audio(at, at) for at in range(0, 900, 23)]
+    assert list(grouper.process(sound, None)) == []
+    assert [group.is_piece for group in grouper.flush()] == [False]

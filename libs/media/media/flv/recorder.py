@@ -20,6 +20,10 @@ from media.repair.model import Repair, RepairKind, RepairOptions
 from media.repair.timeline import Timeline
 
 _SMALLEST_ROOM: Final = 64
+_ROOM: Final = 2
+_LONG_GROUP_MS: Final = 10_000
+_LARGE_GROUP: Final = 16 << 20
+"""A group of pictures is expected to be at most twice as long and large as the largest so far, or this where there was none."""
 _INDEX_SHARE: Final = 64  # at most this fraction of a file is its index
 
 
@@ -90,7 +94,6 @@ class FlvRecorder:
     `open_file(index)` returns a seekable binary file, opened for writing and empty; it is called when the first media of that file is
     ready, and the recorder closes the file. `limits` may be a function: it is asked again for each file. `first_index` and `start_ms`
     continue a recording that another process began.
-        self._received_at = received_at
     Raises FlvError when a connection carries no FLV; an OSError of a file passes through, and the recorder is unusable after it.
     """
 
@@ -117,7 +120,13 @@ class FlvRecorder:
         self._log = RepairLog()
         self._log.position = start_ms
         self._chain = RepairChain(
-            self._options, self._log, self.timeline, self._handle, start_ms=start_ms, behind=behind
+            self._options,
+            self._log,
+            self.timeline,
+            self._handle,
+            start_ms=start_ms,
+            behind=behind,
+            flows=self._has_room,
         )
         self._parser = FlvParser()
         self._buffer_size = buffer_size
@@ -269,6 +278,16 @@ class FlvRecorder:
         file.write(tags)
         if self.tail is not None:
             self.tail.add(tags, self._received_at)
+
+    def _has_room(self, longest_ms: int, largest_bytes: int) -> bool:
+        """Whether the next group will fit into the file in hand, so that it can be written before its length is known."""
+        limits, file = self._limits, self._file
+        if limits.max_duration_ms is not None:
+            used_ms = file.duration_ms if file else 0
+            if used_ms + _ROOM * (longest_ms or _LONG_GROUP_MS) > limits.max_duration_ms:
+                return False
+        used = file.size if file else 0
+        return limits.max_bytes is None or used + _ROOM * (largest_bytes or _LARGE_GROUP) <= limits.max_bytes
 
     def _has_video(self, file: SegmentFile) -> bool:
         return file.has_video or any(tag.type == VIDEO for tag in self._headers)

@@ -46,6 +46,8 @@ class SegmentFile:
         opening = [Tag(SCRIPT, start_ms, payload, SCRIPT_DATA)]
         opening += [Tag(tag.type, start_ms, tag.payload, tag.kind) for tag in headers]
         self._writer.write(opening, start_ms)
+        # On disk before the first picture: what exists can be seen, and recovered.
+        self._writer.flush()
 
     @property
     def size(self) -> int:

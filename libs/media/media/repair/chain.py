@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from media.flv.amf0 import AmfValue
 from media.flv.metadata import carried_fields, read_metadata
-from media.flv.tag import END_OF_SEQUENCE, KEYFRAME, SEQUENCE_HEADER, FlvHeader, Item, Junk, Tag
+from media.flv.tag import AUDIO, END_OF_SEQUENCE, KEYFRAME, SEQUENCE_HEADER, VIDEO, FlvHeader, Item, Junk, Tag
 from media.repair.defragment import Defragment
 from media.repair.filler import USUAL_LENGTH_SIZE, FillerFilter
 from media.repair.grouping import Grouper
@@ -79,12 +79,18 @@ class RepairChain:
         *,
         start_ms: int = 0,
         behind: Tail | None = None,
+        flows: Callable[[int, int], bool] = lambda *_: True,
     ) -> None:
+        """`flows(longest_ms, largest_bytes)`, of the groups so far: whether a group may be handed on before it is complete."""
+        self._options = options
         self._sink = sink
+        self._flows = flows
+        self._announced = 0
+        self._any_group = False
         self._log = log
         self._defragment = Defragment(options.min_fragment_tags, log)
         self._headers = HeaderTracker(log)
-        self._grouper = Grouper(options)
+        self._grouper = Grouper(options, self._may_flow)
         self._replay = ReplayFilter(options, log)
         self._timestamps = TimestampRepair(options, log, timeline, start_ms=start_ms)
         self._filler = FillerFilter(log) if options.remove_filler else None
@@ -162,7 +168,7 @@ class RepairChain:
         headers = self._headers.resolve()
         if headers is None:
             return
-        if headers.changed or self._grouper.is_empty:
+        if headers.changed or self._grouper.is_empty or self._grouper.is_flowing:
             self._close_group()
             self._emit_headers(headers)
         else:
@@ -173,13 +179,15 @@ class RepairChain:
         if self._filler:
             self._filler.nal_length_size = self._headers.nal_length_size or USUAL_LENGTH_SIZE
         self._flush_interleaver()
+        if self._options.piece_ms:
+            self._interleaver.expected = frozenset(tag.type for tag in headers.tags)
         self._sink(NewHeaders(headers))
 
     def _special(self, item: Item) -> None:
         if isinstance(item, Junk):
             self._log.add(RepairKind.JUNK, None, amount=item.size)
         elif isinstance(item, FlvHeader):
-            self._stream_header()
+            self._stream_header(item)
         elif item.kind == SEQUENCE_HEADER:
             self._headers.offer(item)
         elif item.kind == END_OF_SEQUENCE:
@@ -189,8 +197,9 @@ class RepairChain:
         else:
             self._script(item)
 
-    def _stream_header(self) -> None:
+    def _stream_header(self, header: FlvHeader) -> None:
         """A second file header inside one connection: the server joined two streams."""
+        self._announced = header.flags
         self._connections += 1
         if self._connections > 1:
             self._close_group()
@@ -207,6 +216,19 @@ class RepairChain:
         self._metadata = carried
         self._sink(NewMetadata(carried))
 
+    def _may_flow(self, first: Tag, reconnected: bool) -> bool:
+        """Whether a group may be handed on while it comes: nothing that comes later in it can change what is written of it."""
+        if self._joiner is not None or self._late is not None or not (self._any_group or self._headers_are_complete()):
+            return False
+        return self._replay.is_new(first, reconnected=reconnected) and self._flows(
+            self._grouper.longest_ms, self._grouper.largest_bytes
+        )
+
+    def _headers_are_complete(self) -> bool:
+        """Whether each channel that the source announced has its header: one that came later would begin another file."""
+        known = {tag.type for tag in self._headers.tags()}
+        return all(channel in known for channel, bit in ((AUDIO, 4), (VIDEO, 1)) if self._announced & bit)
+
     def _close_group(self) -> None:
         for group in self._grouper.flush():
             self._group(group)
@@ -214,6 +236,7 @@ class RepairChain:
     def _group(self, group: Group) -> None:
         if self.left:
             return
+        self._any_group = True
         late, self._late = self._late, None
         if late is not None:
             self._emit_headers(late)
@@ -221,7 +244,8 @@ class RepairChain:
             self._repair(group)
         else:
             self._join(group, self._joiner)
-        self._leave_if_met()
+        if group.ends:
+            self._leave_if_met()
 
     def _join(self, group: Group, joiner: Joiner) -> None:
         """Behind another recorder's media: marks are those of written tags, which have no filler."""

@@ -26,6 +26,8 @@ class Interleaver:
         self._ends: dict[int, int] = {}
         self._last = 0
         self._any = False
+        self.expected: frozenset[int] = frozenset()
+        """Channels that have a header: one of them that has brought nothing yet is waited for like one that is late."""
 
     @property
     def held(self) -> list[Tag]:
@@ -41,7 +43,10 @@ class Interleaver:
         merged = self._held + tags
         merged.sort(key=_timestamp)
         newest = merged[-1].timestamp if merged else 0
-        safe = max(min(self._ends.values(), default=newest), newest - self._max_delay)
+        slowest = min(self._ends.values(), default=newest)
+        if not self.expected <= self._ends.keys():
+            slowest = newest - self._max_delay
+        safe = max(slowest, newest - self._max_delay)
         cut = bisect_right(merged, safe, key=_timestamp)
         self._held = merged[cut:]
         return self._in_order(merged[:cut])

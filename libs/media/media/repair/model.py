@@ -58,6 +58,7 @@ class RepairOptions:
 
     `replay="timeline"` drops a group as a replay only where the source's clock was broken as well, so that a still picture or a short
     loop is kept; `"content"` drops every group that equals one of the last `replay_window` groups, so repairing its output again may drop more.
+    `piece_ms`: a group that cannot be a replay is handed on while it comes, in pieces of this many ms of media; 0: whole groups only.
     """
 
     min_fragment_tags: int = 10
@@ -69,11 +70,12 @@ class RepairOptions:
     max_group_tags: int = 8192
     max_group_bytes: int = 64 << 20
     max_group_ms: int = 5_000
+    piece_ms: int = 0
 
     def __post_init__(self) -> None:
         if min(self.min_fragment_tags, self.max_group_tags, self.max_group_bytes, self.max_group_ms) < 1:
             raise ValueError("group and fragment limits must be at least 1")
-        if self.jump_ms < 100 or self.max_interleave_ms < 0 or self.replay_window < 0:
+        if self.jump_ms < 100 or self.max_interleave_ms < 0 or min(self.replay_window, self.piece_ms) < 0:
             raise ValueError("jump_ms must be at least 100, the others not negative")
 
 
@@ -83,7 +85,7 @@ class Group:
 
     `received_at`, `completed_at`: when its first and its last tag arrived (wall clock, seconds). `source_shift`: how far the source
     clock of this group lies ahead of the clock so far, known from content that both carry. `reconnected`: the first group of a new
-    source connection.
+    source connection. `begins`, `ends`: both for a whole group; of one that is handed on in pieces, the first and the last one.
     """
 
     tags: list[Tag]
@@ -91,6 +93,13 @@ class Group:
     completed_at: float | None = None
     reconnected: bool = False
     source_shift: int | None = None
+    begins: bool = True
+    ends: bool = True
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether other pieces come before or behind it."""
+        return not (self.begins and self.ends)
 
 
 def wrapped(difference: int) -> int:

@@ -40,7 +40,18 @@ class _Seen:
         marks = array("q", [mark(tag) for tag in tags])
         times = array("L", [tag.timestamp for tag in tags])
         types = bytes([tag.type for tag in tags])
-        return cls(hash((marks.tobytes(), types)), marks, times, types, tags[0].kind == KEYFRAME, clock)
+        starts_with_key = bool(tags) and tags[0].kind == KEYFRAME
+        return cls(hash((marks.tobytes(), types)), marks, times, types, starts_with_key, clock)
+
+    def extend(self, tags: list[Tag]) -> None:
+        """Add what else came of the group."""
+        self.marks.extend([mark(tag) for tag in tags])
+        self.times.extend([tag.timestamp for tag in tags])
+        self.types += bytes([tag.type for tag in tags])
+
+    def close(self) -> None:
+        """The group is complete."""
+        self.key = hash((self.marks.tobytes(), self.types))
 
     def channel(self, tag_type: int) -> list[tuple[int, int]]:
         """`(mark, source time)` of one channel's tags."""
@@ -69,6 +80,7 @@ class ReplayFilter:
         self._reconnected = False
         self._clock = 0  # grows with each break of the source clock: times compare within one clock only
         self._shift_of_dropped: int | None = None
+        self._written = _Seen.of([], 0)  # the group that is coming in pieces
         self.consecutive = 0  # replayed groups in a row: above 10, another server is the better choice
         self.overlap_tags = 0
         self.overlap_ms = 0
@@ -77,9 +89,23 @@ class ReplayFilter:
         """Whether a tag with this mark is in one of the last groups that were written."""
         return any(found in entry.marks for entry in self._window)
 
+    def is_new(self, first: Tag, *, reconnected: bool) -> bool:
+        """Whether the group that begins with this tag cannot be a replay, so that it needs not be held until it is complete."""
+        if not self._window:
+            return True
+        if reconnected or self._reconnected or self._suspicious or self._last_time is None:
+            return False
+        if abs(wrapped(first.timestamp - self._last_time)) > self._options.jump_ms:
+            return False
+        found = mark(first)
+        return all(entry.marks[0] != found for entry in self._window)
+
     def process(self, group: Group) -> Group | None:
-        """Return the group, what is new of it, or None when nothing is."""
+        """Return the group, what is new of it, or None when nothing is. Of a group in pieces everything is new, see :meth:`is_new`."""
         if not self._window.maxlen:
+            return group
+        if group.is_piece:
+            self._flow(group)
             return group
         tags = group.tags
         if group.reconnected:
@@ -99,6 +125,18 @@ class ReplayFilter:
             return None
         self._keep(group, seen, broken=abs(step) > self._options.jump_ms)
         return group
+
+    def _flow(self, piece: Group) -> None:
+        if piece.begins:
+            self.overlap_tags = self.overlap_ms = self.consecutive = 0
+            self._suspicious, self._shift_of_dropped, self._reconnected = False, None, False
+            self._written = _Seen.of(piece.tags, self._clock)
+        else:
+            self._written.extend(piece.tags)
+        self._last_time = piece.tags[-1].timestamp
+        if piece.ends:
+            self._written.close()
+            self._window.append(self._written)
 
     def _keep(self, group: Group, seen: _Seen, *, broken: bool) -> None:
         if group.source_shift is None:

@@ -55,6 +55,7 @@ class TimestampRepair:
         self._timeline = timeline
         self._channels: dict[int, _Channel] = {}
         self._end = start_ms  # the latest output time so far
+        self._floor = start_ms  # nothing lies before the first media
         self._started = False
         self._shift = 0
         self._connection = 0
@@ -70,7 +71,7 @@ class TimestampRepair:
         self._channels = {
             kind: _Channel(-source_shift, 0, last=ends.get(kind), step=step) for kind, step in steps.items()
         }
-        self._end = max(ends.values(), default=self._end)
+        self._end = self._floor = max(ends.values(), default=self._end)
         self._started = True
 
     def process(self, group: Group) -> Group:
@@ -96,7 +97,7 @@ class TimestampRepair:
         excess = self._excess(group, self._end - before)
         if self._jumps:
             self._report_jumps(excess)
-        if group.completed_at is not None:
+        if group.completed_at is not None and group.ends:
             self._timeline.add_arrival(group.completed_at, self._end)
         if group.received_at is not None:
             self._timeline.add_wall(group.received_at, tags[0].timestamp)
@@ -162,7 +163,9 @@ class TimestampRepair:
         return abs(output - self._end) <= self._jump
 
     def _hold(self, output: int, source: int, channel: _Channel) -> int:
-        if channel.last is None or output >= channel.last:
+        if channel.last is None:
+            return max(output, self._floor)
+        if output >= channel.last:
             return output
         self._log.add(
             RepairKind.TIMESTAMP_REBOUND, source & 0xFFFFFFFF, amount=output - channel.last, output=channel.last
