@@ -43,6 +43,11 @@ class Watcher(threading.Thread):
                 if folder.name not in self.seen and any(_has_bytes(file) for file in folder.glob("*.part")):
                     self.seen[folder.name] = time.time()
 
+    def wait_for(self, recording: str) -> None:
+        """Until its first byte was seen; blocking."""
+        while recording not in self.seen and self.is_alive():
+            time.sleep(0.005)
+
     def close(self) -> None:
         """Stop looking."""
         self._over.set()
@@ -85,8 +90,7 @@ async def _first_byte_ms(session: aiohttp.ClientSession, watcher: Watcher, url: 
         opened = await _event(session, "monitor.session.opened.v1", added["id"])
         requested = await _event(session, "downloader.recording.requested.v1", added["id"])
         recording = requested["data"]["recording_id"]
-        while recording not in watcher.seen:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(watcher.wait_for, recording)
     await call(session, "POST", f"/api/streamers/{added['id']}/stop")
     return 1000 * (watcher.seen[recording] - datetime.fromisoformat(opened["time"]).timestamp())
 

@@ -173,6 +173,7 @@ class Runner:
             behind=origin.joint.get("tail"),
             keep_tail=True,
             durable=session.durable,
+            whole_groups=facts.request.effective.dual_capture,
         )
         leaving = None
         try:

@@ -170,7 +170,8 @@ class Take:
 
     ``keep_cursor`` is called, possibly in a thread, after each piece of a playlist with what another owner needs to go on behind it.
     ``durable`` turns a cursor into the last one that another owner can go on behind.
-    ``behind`` is the tail of the media that another owner wrote; ``keep_tail``: note one here. ``hold``: see `Holder`.
+    ``behind`` is the tail of the media that another owner wrote; ``keep_tail``: note one here. ``whole_groups``: let a
+    file end with a group of pictures whenever this process dies, because another one holds what follows. ``hold``: see `Holder`.
     """
 
     open_file: OpenFile
@@ -182,6 +183,7 @@ class Take:
     behind: Json | None = None
     keep_tail: bool = False
     durable: Callable[[Json | None], Json | None] = lambda cursor: cursor
+    whole_groups: bool = False
     hold: Hold | None = None
 
 

@@ -11,6 +11,7 @@ from contracts.values import Json
 from media.flv import recorder as flv
 from media.flv.errors import FlvError
 from media.repair.join import Tail
+from media.repair.model import RepairOptions
 from media.repair.records import to_records
 
 from services.downloader.adapters.engine import (
@@ -25,6 +26,8 @@ from services.downloader.adapters.engine import (
 from services.downloader.adapters.held_flv import HeldFlv, Piece
 from services.downloader.adapters.spill import Spill
 
+PIECE_MS = 100
+"""Media goes to the file in pieces of this length and not by groups of pictures, which last seconds: a killed process loses less."""
 MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
 WRITE_BYTES = 64 << 10
@@ -199,6 +202,7 @@ class FlvStream:
             # Made now and not before: after a crash the first byte says how long the break was.
             self._recorder = flv.FlvRecorder(
                 lambda index: self._take.open_file(index, "flv"),
+                options=RepairOptions(piece_ms=0 if self._take.whole_groups else PIECE_MS),
                 limits=lambda: flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
                 first_index=self._start.index,
                 start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
