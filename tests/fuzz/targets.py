@@ -30,6 +30,7 @@ from tests.fuzz.streams import build
 
 _URL = "https://cdn.example/live/index.m3u8"
 _JUMP = RepairOptions().jump_ms
+_PIECE_MS = 100
 _LIMITS = Limits(max_bytes=100_000)  # never reached; keeps the room of the index small
 
 
@@ -141,9 +142,10 @@ def fmp4(data: bytes) -> None:
 def chain(data: bytes) -> None:
     """The promises of the repair chain on a stream with any faults, in any order."""
     source = build(data[1:])
-    contents = _record(source.connections, 1 << 16)
+    piece_ms = _PIECE_MS if data[:1] and data[0] & 2 else 0
+    contents = _record(source.connections, 1 << 16, piece_ms)
     if data[:1] and data[0] & 1:
-        assert _record(source.connections, 40 + data[0]) == contents
+        assert _record(source.connections, 40 + data[0], piece_ms) == contents
     written = Counter[bytes]()
     for content in contents:
         written.update(_check(content))
@@ -154,7 +156,7 @@ def chain(data: bytes) -> None:
 
 def chain_bytes(data: bytes) -> None:
     """The same on raw bytes: whatever is found in them becomes a file that keeps the promises."""
-    for content in _record([data], 1 << 16):
+    for content in [*_record([data], 1 << 16), *_record([data], 1 << 16, _PIECE_MS)]:
         _check(content)
     with contextlib.suppress(FlvError):
         probe(io.BytesIO(data))
@@ -172,7 +174,7 @@ class _Kept(io.BytesIO):
         super().close()
 
 
-def _record(connections: list[bytes], chunk: int) -> list[bytes]:
+def _record(connections: list[bytes], chunk: int, piece_ms: int = 0) -> list[bytes]:
     files: list[_Kept] = []
 
     def open_file(index: int) -> _Kept:
@@ -180,7 +182,7 @@ def _record(connections: list[bytes], chunk: int) -> list[bytes]:
         files.append(_Kept())
         return files[-1]
 
-    recorder = FlvRecorder(open_file, limits=_LIMITS)
+    recorder = FlvRecorder(open_file, limits=_LIMITS, options=RepairOptions(piece_ms=piece_ms))
     for number, connection in enumerate(connections):
         if number:
             recorder.reconnected(700 if number & 1 else None)
