@@ -65,7 +65,7 @@ async def test_the_queue_goes_by_priority_then_age_and_slots_change_at_run_time(
                 await world.wait(RecordingStarted, number)
             assert started(world) == ["first", "high", "raised", "normal", "later"]
             # and when there are more slots, more begins
-            await world.command(SetSlots(slots=2))
+            await world.command(SetSlots(scope="all", slots=2))
             await world.wait(RecordingStarted, 6)
             for recording in ("high", "later", "low"):
                 await stop(world, recording)
@@ -80,7 +80,7 @@ async def test_slots_that_were_set_survive_a_restart(nats_url: str, postgres_dsn
         await studio.put_on_air("1")
         world.sources = lambda: (flv(studio),)
         async with running(replica()):
-            await world.command(SetSlots(slots=0, extra_high=0))
+            await world.command(SetSlots(scope="all", slots=0, extra_high=0))
             await world.wait(SlotsChanged)
         async with running(replica()) as service:
             await world.start("r1")

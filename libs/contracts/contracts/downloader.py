@@ -59,7 +59,7 @@ class SetSlots(Command, type="downloader.set_slots.v1", key="scope"):
     ``None`` returns to what the scope ``all`` or the settings of the replica say. What runs goes on, also above the new number.
     """
 
-    scope: Id = "all"
+    scope: Id
     slots: Annotated[int, Field(ge=0, le=1000)] | None = None
     extra_high: Annotated[int, Field(ge=0, le=1000)] | None = None
 

@@ -54,6 +54,7 @@ async def test_an_answer_is_opened():
         (ConnectionError("gone"), KEY, "nobody tells"),
         (told(), "", "DOWNLOADER_SECRET_KEY"),
     ],
+    ids=["unknown", "sealed otherwise", "silence", "no bus", "no key"],
 )
 async def test_without_an_answer_the_reason_is_said_and_nothing_stays_behind(answer, key, why):
     bus = Bus(answer)
