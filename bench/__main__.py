@@ -14,7 +14,7 @@ from chassis import logs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import append, chain, chat, first_byte, footprint, media, projection, relay, report
+from bench import append, chain, chat, first_byte, footprint, handover, media, projection, relay, report
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Line
 
@@ -26,6 +26,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
     first_byte.BENCHMARK,
     footprint.BENCHMARK,
     media.BENCHMARK,
+    handover.BENCHMARK,
     chat.BENCHMARK,
 )
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

@@ -11,7 +11,17 @@ from typing import Literal
 
 Measure = Callable[[], Awaitable[float]]
 Unit = Literal[
-    "events/s", "s", "ms", "MB", "% of a core", "CPU s/GB", "CPU ms/stream-s", "CPU s", "messages/s", "recordings"
+    "events/s",
+    "s",
+    "ms",
+    "MB",
+    "% of a core",
+    "CPU s/GB",
+    "CPU ms/stream-s",
+    "CPU s",
+    "messages/s",
+    "recordings",
+    "frames",
 ]
 
 
