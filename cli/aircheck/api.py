@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from deploy.embedded.options import DEFAULT_PORT, from_environment
+from deploy.embedded.options import DEFAULT_PORT, BadOption, Options, from_environment
 
 Json = dict[str, Any]
 
@@ -32,6 +32,8 @@ class Api:
         self.url = (url or os.environ.get("AIRCHECK_URL") or local_url()).rstrip("/")
         self._client = httpx.Client(base_url=self.url, timeout=httpx.Timeout(60, connect=5), transport=transport)
         self._token = token or os.environ.get("AIRCHECK_TOKEN")
+        if self._token and not self._token.isascii():
+            raise NotLoggedIn("AIRCHECK_TOKEN holds letters that no token has; copy it again")
 
     def get(self, path: str, **params: Any) -> Any:
         """GET a resource; raises ApiError with the problem's text."""
@@ -59,6 +61,10 @@ class Api:
             if not cursor:
                 return
 
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Any request; None where the answer has no body."""
+        return self._json(method, path, **({} if body is None else {"json": body}))
+
     @contextmanager
     def stream(self, path: str, *, headers: dict[str, str] | None = None, **params: Any) -> Iterator[Iterator[str]]:
         """The lines of a server-sent event stream, without a read time limit."""
@@ -76,13 +82,22 @@ class Api:
             raise self._unreachable(error) from error
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
+        headers = self._authorization()
         try:
-            response = self._client.request(method, path, headers=self._authorization(), **options)
-        except httpx.TransportError as error:
+            response = self._client.request(method, path, headers=headers, **options)
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
+        return self._answer(response) if response.content or response.is_error else None
+
+    def _answer(self, response: httpx.Response) -> Any:
         if response.is_error:
             raise _problem(response)
-        return response.json() if response.content else None
+        try:
+            return response.json()
+        except ValueError:
+            raise ApiError(
+                f"what answers at {self.url} is no Aircheck gateway; set AIRCHECK_URL to its address"
+            ) from None
 
     def _authorization(self) -> dict[str, str]:
         self._token = self._token or self._log_in()
@@ -96,11 +111,13 @@ class Api:
             )
         try:
             response = self._client.post("/api/login", json={"username": user, "password": password})
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise self._unreachable(error) from error
-        if response.is_error:
-            raise _problem(response)
-        return str(response.json()["access_token"])
+        if response.status_code == 401:
+            raise NotLoggedIn(
+                f"{self.url} refuses this name and password; set AIRCHECK_USER and AIRCHECK_PASSWORD to those you log in with"
+            )
+        return str(self._answer(response)["access_token"])
 
     def _unreachable(self, error: Exception) -> ApiError:
         return ApiError(
@@ -110,20 +127,29 @@ class Api:
 
 def local_url() -> str:
     """The gateway of the system whose data folder the environment names, else the default port."""
-    options = from_environment()
-    remembered = options.data / "gateway-port.json"
-    port = options.port or (json.loads(remembered.read_text()) if remembered.exists() else DEFAULT_PORT)
-    return f"http://127.0.0.1:{port}"
+    options = _options()
+    try:
+        remembered = int(json.loads((options.data / "gateway-port.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        remembered = DEFAULT_PORT
+    return f"http://127.0.0.1:{options.port or remembered}"
+
+
+def _options() -> Options:
+    try:
+        return from_environment()
+    except BadOption as error:
+        raise ApiError(str(error)) from None
 
 
 def _password() -> str:
     password = os.environ.get("AIRCHECK_PASSWORD") or os.environ.get("AIRCHECK_ADMIN_PASSWORD")
     if password:
         return password
-    first = from_environment().data / "admin-password"
+    first = _options().data / "admin-password"
     try:
         return first.read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""
 
 
@@ -131,7 +157,14 @@ def _problem(response: httpx.Response) -> ApiError:
     try:
         problem = response.json()
         text = ": ".join(part for part in (problem.get("title"), problem.get("detail")) if part)
-        errors = "".join(f"\n  {one}" for one in problem.get("errors") or ())
-    except ValueError:
+        errors = "".join(f"\n  {_named(one)}" for one in problem.get("errors") or ())
+    except (ValueError, AttributeError):
         text, errors = response.text[:200], ""
     return ApiError(f"{text or response.reason_phrase} ({response.status_code}){errors}")
+
+
+def _named(error: Any) -> str:
+    if not isinstance(error, dict):
+        return str(error)
+    field = str(error.get("field", "")).removeprefix("body.").removeprefix("query.")
+    return f"{field}: {error.get('message', '')}"

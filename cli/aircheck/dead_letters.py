@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,10 +14,16 @@ Letter = Annotated[str, typer.Argument(metavar="ID", help="Id from `aircheck dea
 
 
 @app.command("list")
-def list_(state: Annotated[str, typer.Option(help="buried, replayed or dropped.")] = "buried") -> None:
+def list_(
+    state: Annotated[Literal["buried", "replayed", "dropped"], typer.Option(help="What became of them.")] = "buried",
+) -> None:
     """Show dead letters with their reason."""
+    found = list(Api().pages("/api/dead-letters", state=state))
+    if not found:
+        console.print(f"no dead letter is {state}")
+        return
     rows = table("Id", "Service", "Type", "Deliveries", "Reason", "Buried at")
-    for one in Api().pages("/api/dead-letters", state=state):
+    for one in found:
         reason = f"{one.get('error_type', '')}: {one.get('error', '')}"[:120]
         rows.add_row(
             one["id"],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
+from contracts.system import SERVICES
 
 from aircheck.api import Api
 from aircheck.output import console, table
@@ -16,37 +18,53 @@ app = typer.Typer(help="List, show and follow events.", no_args_is_help=True)
 
 @app.command("list")
 def list_(
-    stream: Annotated[str | None, typer.Option(help="One stream, e.g. session-0192….")] = None,
-    service: Annotated[str | None, typer.Option(help="One service.")] = None,
-    type: Annotated[str | None, typer.Option(help="One event type, e.g. monitor.session.opened.v1.")] = None,
-    after: Annotated[int, typer.Option(help="Only positions after this one.")] = 0,
+    stream: Annotated[str | None, typer.Option(help="Only one stream, e.g. session-0192….")] = None,
+    service: Annotated[str | None, typer.Option(help=f"Only one service: {', '.join(SERVICES)}.")] = None,
+    type: Annotated[
+        str | None, typer.Option(help="Only one type, e.g. monitor.session.opened.v1; docs/events.md lists them.")
+    ] = None,
+    after: Annotated[int, typer.Option(min=0, help="Only positions after this one.")] = 0,
     limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Show stored events, oldest first."""
+    """Show stored events, oldest first.
+
+    Example: aircheck events list --type downloader.recording.segment_completed.v1 --json | jq .data
+    """
+    if service is not None and service not in SERVICES:
+        raise typer.BadParameter(f"there is no service {service!r}; there are {', '.join(SERVICES)}")
     items = Api().pages("/api/events", stream=stream, service=service, type=type, after=after, order="asc")
     rows = table("Position", "Time", "Type", "Subject", "Version")
-    for _, event in zip(range(limit), items, strict=False):
+    shown = 0
+    for event in islice(items, limit):
+        shown += 1
         if as_json:
             typer.echo(json.dumps(event))
         else:
             rows.add_row(*_row(event))
     if not as_json:
         console.print(rows)
+        if not shown:
+            console.print("no event is like that; `aircheck events tail` follows what happens")
 
 
 @app.command()
-def show(position: Annotated[int, typer.Argument(help="Position in the event store.")]) -> None:
+def show(
+    position: Annotated[int, typer.Argument(min=1, help="Its position in the event store, as `events list` shows it.")],
+) -> None:
     """Show one event whole."""
     console.print_json(json.dumps(Api().get(f"/api/events/{position}")))
 
 
 @app.command()
 def tail(
-    since: Annotated[int | None, typer.Option(help="Begin after this position instead of now.")] = None,
+    since: Annotated[int | None, typer.Option(min=0, help="Begin after this position instead of now.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
-    """Follow events as they happen, until Ctrl-C."""
+    """Follow events as they happen, until Ctrl-C.
+
+    Example: aircheck events tail --since 0 --json | jq -r .type
+    """
     headers = {} if since is None else {"Last-Event-ID": str(since)}
     with Api().stream("/api/events/stream", headers=headers) as lines:
         for position, event in sse(lines):

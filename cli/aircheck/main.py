@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from aircheck import chat, dead_letters, events, media, reclaim, record, recordings, replay, streamers, up
+from aircheck import call, chat, dead_letters, events, media, reclaim, record, recordings, replay, streamers, up
 from aircheck.api import ApiError, NotLoggedIn
 
 app = typer.Typer(
@@ -16,12 +16,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     epilog="Talks to the gateway at AIRCHECK_URL (default: the system of AIRCHECK_DATA on this machine) with AIRCHECK_TOKEN, or with "
-    "AIRCHECK_USER and AIRCHECK_PASSWORD, or with the first password of a system on this machine.",
+    "AIRCHECK_USER and AIRCHECK_PASSWORD, or with the first password of a system on this machine. `record`, `media` and `chat` need no system. "
+    "Exit codes, where a command does not say more: 0 done, 1 refused or not reachable, 2 wrong usage.",
 )
 app.command("up")(up.up)
 app.command("new-key")(up.new_key)
 app.command("record")(record.record)
 app.command("reclaim")(reclaim.reclaim)
+app.command("api")(call.call)
 app.add_typer(chat.app, name="chat")
 app.add_typer(streamers.app, name="streamers")
 app.add_typer(recordings.app, name="recordings")

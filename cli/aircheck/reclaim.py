@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,12 +16,27 @@ PATIENCE_S = 600.0
 
 def reclaim(
     dry_run: Annotated[bool, typer.Option("--dry-run/--now", help="Only show what would go, or remove it.")] = True,
-    keep_days: Annotated[float | None, typer.Option(help="Sessions that finished earlier go.")] = None,
-    max_total_gb: Annotated[float | None, typer.Option(help="The oldest go until this much is left.")] = None,
-    min_free_mb: Annotated[int | None, typer.Option(help="The oldest go until this much is free.")] = None,
-    only_uploaded: Annotated[str | None, typer.Option(help="What must be uploaded before: no, media or all.")] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0, help="Sessions that finished more than so many days ago go.")
+    ] = None,
+    max_total_gb: Annotated[
+        float | None, typer.Option(min=0, help="The oldest go until so many GB are left in all.")
+    ] = None,
+    min_free_mb: Annotated[
+        int | None, typer.Option(min=0, help="The oldest go until so many MB are free on the disk.")
+    ] = None,
+    only_uploaded: Annotated[
+        Literal["no", "media", "all"] | None,
+        typer.Option(help="What must have been uploaded before: nothing, the videos, every file."),
+    ] = None,
 ) -> None:
-    """Show which finished sessions the policy lets go, with all of their files; with --now, remove them."""
+    """Show which finished sessions the policy lets go, with all of their files; with --now, remove them.
+
+    The policy is that of the PIPELINE_RECLAIM_… settings; an option replaces its rule for this time. A session goes when one of the rules
+    says so; those that finished in the last 24 hours (PIPELINE_RECLAIM_PROTECT_HOURS) stay
+
+    Examples: aircheck reclaim --keep-days 30; aircheck reclaim --max-total-gb 500 --only-uploaded media --now
+    """
     api = Api()
     given = {
         "keep_days": keep_days,

@@ -45,6 +45,12 @@ def record(
 ) -> None:
     """Record one stream into files, repaired and with an index, until it ends, the time is up or Ctrl-C.
 
+    Examples:
+
+    aircheck record https://example.org/live.m3u8 -o videos --segment-seconds 3600
+
+    aircheck record https://www.twitch.tv/name -o videos --engine streamlink --duration 600
+
     Exit code 0: at least one file was finished. 1: nothing could be recorded.
     """
     # Imported here, because every other command can do without the engine.
@@ -59,7 +65,8 @@ def record(
         output.mkdir(parents=True, exist_ok=True)
         result = asyncio.run(_record(url, output, duration, name, effective, allow_private))
     except (ValueError, RefusedAddress, OSError) as error:
-        hint = " (or use --allow-private)" if isinstance(error, RefusedAddress) else ""
+        refused = isinstance(error, RefusedAddress) and "private" in str(error)
+        hint = "; here: --allow-private" if refused else ""
         console.print(f"[red]cannot record:[/] {error}{hint}", highlight=False)
         raise typer.Exit(1) from error
     for segment in result.segments:

@@ -20,6 +20,7 @@ def list_(
 ) -> None:
     """Show recordings, newest first; one that waits with its place in the queue."""
     rows = table("Streamer", "State", "Title", "Minutes", "MB", "Priority", "Id")
+    shown = 0
     for number, one in enumerate(Api().pages("/api/recordings", active=None if every else True)):
         if number == limit:
             break
@@ -28,7 +29,10 @@ def list_(
         seen = one["progress"] or one
         minutes, size = f"{seen['duration_ms'] / 60_000:.1f}", f"{seen['bytes'] / 1_000_000:.1f}"
         rows.add_row(one["streamer_name"], state, one["title"], minutes, size, one["priority"], one["id"])
+        shown += 1
     console.print(rows)
+    if not shown:
+        console.print("no recording yet" if every else "nothing is being recorded; --all shows what has ended")
 
 
 @app.command()
@@ -48,17 +52,29 @@ def stop(which: Which) -> None:
 @app.command()
 def slots(
     number: Annotated[
-        int | None, typer.Argument(min=0, max=1000, help="Recordings at a time; none: only show.")
+        int | None,
+        typer.Argument(min=0, max=1000, help="Recordings at a time of each replica; without it they are only shown."),
     ] = None,
-    extra_high: Annotated[int | None, typer.Option(min=0, max=1000, help="More of high priority.")] = None,
-    scope: Annotated[str, typer.Option(help="The name of one replica, or all.")] = "all",
+    extra_high: Annotated[
+        int | None, typer.Option(min=0, max=1000, help="Recordings of high priority beyond that.")
+    ] = None,
+    scope: Annotated[str, typer.Option(help="The name of one replica as shown, or all.")] = "all",
     reset: Annotated[bool, typer.Option("--reset", help="Return to what the settings of the replicas say.")] = False,
 ) -> None:
-    """Show or set how many recordings run at a time. What runs goes on."""
+    """Show or set how many recordings run at a time. What runs goes on; 0 lets a replica run empty.
+
+    Examples: aircheck recordings slots; aircheck recordings slots 4 --extra-high 1; aircheck recordings slots --reset
+    """
+    if reset and (number is not None or extra_high is not None):
+        raise typer.BadParameter("--reset goes without numbers: it returns to what the settings say")
     api = Api()
+    now = api.get("/api/recordings/slots")
     if number is None and extra_high is None and not reset:
-        _show(api.get("/api/recordings/slots"))
+        _show(now)
         return
+    known = [one["worker"] for one in now.get("replicas", [])]
+    if not reset and scope not in ("all", *known):
+        raise typer.BadParameter(f"no replica is called {scope!r}; there are {', '.join(known) or 'none'}")
     _show(api.patch("/api/recordings/slots", {"scope": scope, "slots": number, "extra_high": extra_high}))
 
 

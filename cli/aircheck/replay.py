@@ -43,7 +43,10 @@ def state(
     diff: Annotated[bool, typer.Option("--diff", help="Show what each event changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the state, as JSON, by service.")] = False,
 ) -> None:
-    """Show the state of a stream now or at a point of its history, folded by the code that decides on it."""
+    """Show the state of a stream now or at a point of its history, folded by the code that decides on it.
+
+    Example: aircheck replay state session-0192… --at 2026-11-21T20:15:00Z --diff
+    """
     steps = list(until(fold(Api().pages("/api/events", stream=stream, order="asc")), at))
     if not steps:
         raise typer.BadParameter(
@@ -78,13 +81,17 @@ def rebuild(projection: Annotated[str, typer.Argument(help="Name of a read model
 
 @app.command()
 def republish(
-    service: Annotated[str, typer.Argument(help="Whose log.")],
+    service: Annotated[str, typer.Argument(help=f"Whose log: {', '.join(SERVICES)}.")],
     from_: Annotated[
-        int, typer.Option("--from", help="First position of the service's own log; 0 = the beginning.")
+        int, typer.Option("--from", min=0, help="First position of the service's own log; 0 = the beginning.")
     ] = 0,
-    to: Annotated[int, typer.Option("--to", help="Last position; 0 = the end.")] = 0,
+    to: Annotated[int, typer.Option("--to", min=0, help="Last position; 0 = the end.")] = 0,
 ) -> None:
     """Publish a range of a service's log again, with the same ids: what the bus lost comes back, what it has is recognised."""
+    if service not in SERVICES:
+        raise typer.BadParameter(f"there is no service {service!r}; there are {', '.join(SERVICES)}")
+    if to and to < from_:
+        raise typer.BadParameter(f"--to {to} lies before --from {from_}")
     done = Api().post("/api/republish", {"service": service, "from_position": from_, "to_position": to})
     console.print(f"{service}: {done.get('events', '?')} events put into its outbox again", highlight=False)
 

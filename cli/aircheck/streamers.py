@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from aircheck.api import Api, ApiError
+from aircheck.call import BODY_HELP, read_json
 from aircheck.output import console, table
 
 app = typer.Typer(help="Add, list, start and stop watched channels.", no_args_is_help=True)
-Which = Annotated[str, typer.Argument(metavar="URL|ID", help="The channel's address or the streamer's id.")]
+Which = Annotated[
+    str, typer.Argument(metavar="URL|NAME|ID", help="The channel's address, or the streamer's name or id.")
+]
 
 
 @app.command()
@@ -18,9 +23,20 @@ def add(
     url: Annotated[str, typer.Argument(help="Address of the channel, as in a browser, or of a .flv/.m3u8 stream.")],
     name: Annotated[str | None, typer.Option(help="How to call it; by default taken from the address.")] = None,
     template: Annotated[str | None, typer.Option(help="Id of a configuration template.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="JSON", help=f"Its own settings, see docs/recording.md. {BODY_HELP}")
+    ] = None,
 ) -> None:
-    """Watch a channel from now on."""
-    body = {key: value for key, value in {"url": url, "name": name, "template": template}.items() if value is not None}
+    """Watch a channel from now on.
+
+    Examples:
+
+    aircheck streamers add https://www.twitch.tv/name
+
+    aircheck streamers add https://example.org/live.m3u8 --name news --layer '{"segment_seconds": 3600, "align_to_clock": true}'
+    """
+    given = {"url": url, "name": name, "template": template, "layer": None if layer is None else read_json(layer)}
+    body = {key: value for key, value in given.items() if value is not None}
     streamer = Api().post("/api/streamers", body)
     console.print(f"[green]added[/] {streamer.get('name', url)}  id {streamer['id']}", highlight=False)
 
@@ -32,6 +48,35 @@ def list_() -> None:
     for one in Api().pages("/api/streamers"):
         channel = one.get("channel") or {}
         rows.add_row(one["name"], one["state"], one["platform"], channel.get("title") or "", one["url"], one["id"])
+    console.print(rows)
+
+
+@app.command()
+def settings(
+    which: Which,
+    layer: Annotated[str | None, typer.Argument(metavar="JSON", help=f"What to change. {BODY_HELP}")] = None,
+) -> None:
+    """Show what is in force for a streamer and which layer says so, or change its own settings first.
+
+    Given fields are set, null returns a field to the layers below; the others stay. A running recording follows.
+
+    Example: aircheck streamers settings news '{"engine": "ffmpeg", "quality": null}'
+    """
+    api = Api()
+    streamer = find(api, which)
+    if layer is not None:
+        changed = read_json(layer)
+        if not isinstance(changed, dict):
+            raise typer.BadParameter('settings are a JSON object, as \'{"engine": "ffmpeg"}\'')
+        own = {name: value for name, value in {**streamer["layer"], **changed}.items() if value is not None}
+        streamer = api.patch(f"/api/streamers/{streamer['id']}", {"layer": own}) or streamer
+    _show_settings(api.get(f"/api/streamers/{streamer['id']}"))
+
+
+def _show_settings(streamer: Any) -> None:
+    rows = table("Setting", "Value", "From")
+    for name, value in (streamer["effective"] or {}).items():
+        rows.add_row(name, escape(json.dumps(value, ensure_ascii=False)), streamer["provenance"].get(name, "default"))
     console.print(rows)
 
 

@@ -22,16 +22,42 @@ console = Console(log_path=False)
 
 
 def up(
-    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept. [env AIRCHECK_DATA]")] = None,
-    recordings: Annotated[Path | None, typer.Option(help="Folder for recordings. [env AIRCHECK_RECORDINGS]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 = any free one. [env AIRCHECK_PORT]")] = None,
-    host: Annotated[str | None, typer.Option(help="Address the gateway listens on. [env AIRCHECK_HOST]")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for everything that is kept, or AIRCHECK_DATA; by default aircheck in your user data folder."
+        ),
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(help="Folder for recordings, or AIRCHECK_RECORDINGS; by default recordings in the data folder."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the gateway, or AIRCHECK_PORT; 0 = any free one. By default 8720 if it is free.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address the gateway listens on, or AIRCHECK_HOST; by default 127.0.0.1, this machine only."),
+    ] = None,
     allow_private_sources: Annotated[
-        bool | None, typer.Option(help="Admit channels in private networks. [env AIRCHECK_ALLOW_PRIVATE_SOURCES]")
+        bool | None,
+        typer.Option(help="Admit channels in private networks, or AIRCHECK_ALLOW_PRIVATE_SOURCES; off by default."),
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the logs of all services here.")] = False,
 ) -> None:
-    """Start NATS, PostgreSQL and the nine services below one folder, and stay until Ctrl-C."""
+    """Start NATS, PostgreSQL and the nine services below one folder, and stay until Ctrl-C.
+
+    Prints the address, where recordings go and, the first time, the password of admin. Everything is there again at the next start.
+
+    Example: aircheck up --data ~/aircheck --recordings /media/big --port 8720
+
+    Exit code 0: stopped as asked. 1: could not start, the reason is printed.
+    """
     try:
         options = from_environment(
             data=data and data.absolute(),
