@@ -31,6 +31,7 @@ from deploy.embedded.provision import provision_database
 
 READY_S = 90.0
 STOP_S = 25.0
+_LEFT_TO_PEOPLE = frozenset(["storage_uri", "reclaim_roots"])
 Say = Callable[[str], None]
 
 
@@ -161,7 +162,8 @@ class EmbeddedSystem:
             "data_dir": options.data / "files",
             "allow_private_sources": options.allow_private_sources,
         }
-        return {**common, **self._of(service), **options.settings.get(service, {})}
+        named = {name: value for name, value in self._of(service).items() if not _set_by_person(service, name)}
+        return {**common, **named, **options.settings.get(service, {})}
 
     def _of(self, service: str) -> Mapping[str, Any]:
         recordings = self.options.recordings.as_uri()
@@ -170,7 +172,7 @@ class EmbeddedSystem:
                 "host": self.options.host,
                 "port": self.port,
                 "admin_password": self.options.admin_password,
-                "admin_password_file": self.options.data / "admin-password",
+                "made_password_file": self.options.data / "admin-password",
             }
         if service == "pipeline":
             # Without a rule nothing is removed; with one, only what lies where this system records.
@@ -195,6 +197,11 @@ class EmbeddedSystem:
         port = next((one for one in preferred if port_is_free(one)), None) or free_port()
         remembered.write_text(json.dumps(port))
         return port
+
+
+def _set_by_person(service: str, name: str) -> bool:
+    """Whether the environment says where files go (``DOWNLOADER_STORAGE_URI=s3://…``): then this system does not."""
+    return name in _LEFT_TO_PEOPLE and bool(os.environ.get(f"{service}_{name}".upper()))
 
 
 def remembered_port(path: Path) -> list[int]:

@@ -26,9 +26,9 @@ class GatewaySettings(ServiceSettings):
     trusted_proxies: str = ""
     """Comma separated addresses whose X-Forwarded-For and X-Forwarded-Proto are believed; empty: nobody's."""
     admin_password: SecretStr = SecretStr("")
-    """The password of ``admin`` at the first start; empty: one is made and written to ``admin_password_file``."""
-    admin_password_file: Path | None = None
-    """Default: ``<data_dir>/admin-password``, readable by its owner only."""
+    """The password of ``admin`` at the first start; empty: one is made and written to ``made_password_file``."""
+    made_password_file: Path | None = None
+    """Default: ``<data_dir>/admin-password``, readable by its owner only. (``ADMIN_PASSWORD_FILE`` is read, as for every secret.)"""
     access_token_s: Annotated[int, Field(ge=30, le=86_400)] = 900
     refresh_token_s: Annotated[int, Field(ge=300, le=365 * 86_400)] = 30 * 86_400
     command_wait_s: Annotated[float, Field(ge=0, le=60)] = 5.0
@@ -59,4 +59,4 @@ class GatewaySettings(ServiceSettings):
     @property
     def password_file(self) -> Path:
         """Where a generated password of ``admin`` is handed over."""
-        return self.admin_password_file or self.data_dir / "admin-password"
+        return self.made_password_file or self.data_dir / "admin-password"

@@ -76,7 +76,7 @@ class SharedLayer(BaseModel):
 
 
 class SessionChat(BaseModel):
-    """The chat of a session in short."""
+    """The chat of a session in short. ``lines``: in its finished files; while it runs, what was said so far where that is known."""
 
     state: str
     kind: str

@@ -35,13 +35,14 @@ async def sessions(
     found = await views.sessions(
         parts.pool, streamer_id=streamer_id, state=state, before=paging.by_time(), limit=paging.fetch
     )
-    return Page[Session].model_validate(paging.page(found, "opened_at", "id"))
+    shown = [_live(parts, item) for item in found]
+    return Page[Session].model_validate(paging.page(shown, "opened_at", "id"))
 
 
 @router.get("/{session_id}", response_model=Session)
 async def session(session_id: Id, parts: Parts) -> Response:
     """One session."""
-    return resource(await _existing(parts, session_id), Session)
+    return resource(_live(parts, await _existing(parts, session_id)), Session)
 
 
 @router.get("/{session_id}/segments")
@@ -102,6 +103,15 @@ async def manifest(session_id: Id, parts: Parts) -> Manifest:
     if found is None:
         raise Refusal(404, "this session is not finished: its manifest comes with the last file")
     return Manifest.model_validate(found)
+
+
+def _live(parts: Gateway, item: dict[str, Any]) -> dict[str, Any]:
+    """A session whose chat still runs shows what was said so far, not only what is in finished files."""
+    chat = item["chat"]
+    pulse = parts.signals.last(ChatPulse, item["id"]) if chat and chat["state"] != "ended" else None
+    if chat is None or pulse is None:
+        return item
+    return {**item, "chat": {**chat, "lines": max(chat["lines"], pulse["statistics"]["messages"])}}
 
 
 async def _existing(parts: Gateway, session_id: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ function element(name, text, className) {
   return made;
 }
 
-const pill = (state) => element("span", state, `pill ${state}`);
+const pill = (state, text = state) => element("span", text, `pill ${state}`);
 const cell = (content, className) => {
   const td = element("td", undefined, className);
   td.append(content ?? "");
@@ -132,21 +132,44 @@ function showStreamers(page) {
   });
 }
 
+// What runs comes first, then what waits in the order in which it will be taken.
+const byPlace = (one, other) => (one.queue_position ?? 0) - (other.queue_position ?? 0);
+const place = (item) => (item.queue_position === null ? pill(item.state) : pill("waiting", `waits, no. ${item.queue_position}`));
+const priority = (item) => (item.priority === "normal" ? "" : ` (${item.priority})`);
+
 function showRecordings(page) {
-  rows("recordings", page.items, (item) => {
+  rows("recordings", [...page.items].sort(byPlace), (item) => {
     const now = item.progress ?? item;
     return [
-      cell(item.streamer_name), cell(item.title), cell(pill(item.state)), cell(length(now.duration_ms), "number"),
-      cell(bytes(now.bytes), "number"), cell(speed(item.progress?.bitrate), "number"),
+      cell(item.streamer_name + priority(item)), cell(item.title), cell(place(item)), cell(item.engine || "–"), cell(length(now.duration_ms), "number"),
+      cell(bytes(now.bytes), "number"), cell(speed(item.progress?.bitrate), "number"), cell(said(item.session_id), "number"),
     ];
   });
 }
 
+function showSlots(found) {
+  const running = found.replicas.reduce((sum, one) => sum + one.running, 0);
+  const slots = found.replicas.reduce((sum, one) => sum + one.slots, 0);
+  const paused = found.replicas.filter((one) => one.paused).map((one) => `${one.worker} takes nothing: ${one.paused}`);
+  const waiting = found.waiting ? `, ${found.waiting} waiting` : "";
+  $("replicas").textContent = found.replicas.length ? [`${running} running, ${slots} slots${waiting}`, ...paused].join("; ") : "No recorder has told of itself yet.";
+}
+
+// A quiet chat is not told of again: what was seen last still holds.
+const lines = new Map();
+
+function countChat(sessions) {
+  for (const item of sessions) if (item.chat) lines.set(item.id, Math.max(item.chat.lines, lines.get(item.id) ?? 0));
+}
+
+const said = (id) => (lines.has(id) ? String(lines.get(id)) : "–");
+
 function showSessions(page) {
+  countChat(page.items);
   rows("sessions", page.items, (item) => [
     cell(when(item.opened_at)), cell(item.streamer_name), cell(item.title), cell(pill(item.finished_at ? "finished" : item.state)),
     cell(String(item.segments), "number"), cell(length(item.duration_ms), "number"), cell(bytes(item.bytes), "number"),
-    cell(item.chat ? String(item.chat.lines) : "–", "number"),
+    cell(said(item.id), "number"),
   ]);
 }
 
@@ -165,13 +188,19 @@ function showEvent(event) {
 let refreshing = null;
 let again = false;
 
+// Chat counts come with the sessions, so these are shown before the recordings that name them.
+async function progress() {
+  const [sessions, recordings, slots] = await Promise.all([
+    get("/api/sessions?limit=20"), get("/api/recordings?active=true&limit=200"), get("/api/recordings/slots"),
+  ]);
+  showSessions(sessions);
+  showRecordings(recordings);
+  showSlots(slots);
+}
+
 async function refresh() {
   if (refreshing) { again = true; return; }
-  refreshing = Promise.all([
-    get("/api/streamers?limit=200").then(showStreamers),
-    get("/api/recordings?active=true&limit=200").then(showRecordings),
-    get("/api/sessions?limit=20").then(showSessions),
-  ]);
+  refreshing = Promise.all([get("/api/streamers?limit=200").then(showStreamers), progress()]);
   try {
     await refreshing;
   } catch (error) {
@@ -286,6 +315,6 @@ $("logout").addEventListener("click", async () => {
 });
 
 // Progress is a signal, not an event: nothing announces it, so what is being recorded is asked for again.
-setInterval(() => { if (session.access && !document.hidden) get("/api/recordings?active=true&limit=200").then(showRecordings).catch(() => null); }, 3000);
+setInterval(() => { if (session.access && !document.hidden) progress().catch(() => null); }, 3000);
 
 if (session.refresh) renew().then(enter).catch(leave);
