@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from chassis.accounts import Accounts, Login
 from chassis.egress import EgressPolicy
 from chassis.service import Service
 from chassis.settings import load
@@ -28,7 +29,12 @@ def build(settings: DanmuSettings | None = None) -> Service:
     """Wire the service; reads the environment when no settings are given."""
     chosen = settings or load(DanmuSettings)
     service = Service(chosen, handlers(), migrations=Path(__file__).with_name("migrations"))
-    rooms = Rooms(EgressPolicy(allow_private=chosen.allow_private_sources), chosen.sources)
+
+    async def account_of(account: str) -> Login:
+        key = chosen.secret_key.get_secret_value()
+        return await Accounts(service.bus, key, setting="DANMU_SECRET_KEY").login(account)
+
+    rooms = Rooms(EgressPolicy(allow_private=chosen.allow_private_sources), chosen.sources, account_of)
     storage = Storage.from_uri(chosen.artifacts, StorageOptions.from_environment(os.environ))
     archive = Archive(storage, chosen.journals)
 

@@ -1,8 +1,8 @@
 -- name: plan
 insert into chats
   (session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata,
-   own_recording_id, cut_every_ms, keep_raw)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11, $12::bigint, $13::boolean)
+   own_recording_id, cut_every_ms, keep_raw, account)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11, $12::bigint, $13::boolean, $14)
 on conflict (session_id) do nothing
 
 -- name: stopping
@@ -48,7 +48,7 @@ update chats set revision = revision + 1 where session_id = $1
 
 -- name: load_plan
 select session_id, streamer_id, streamer_name, platform, title, category, started_ms, chat_kind, descriptor, metadata,
-       reason, expected, over_ms, over_metadata, own_recording_id, cut_every_ms, keep_raw,
+       reason, expected, over_ms, over_metadata, own_recording_id, cut_every_ms, keep_raw, account,
        leaving_epoch, holding_epoch, joined_epoch, departed_epoch
 from chats where session_id = $1 and not ended
 

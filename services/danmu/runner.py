@@ -42,7 +42,8 @@ TICK_S: Final = 1.0
 RETRY_CAP_S: Final = 30.0
 log = structlog.get_logger(__name__)
 
-OpenRoom = Callable[[Chat], AbstractAsyncContextManager[ChatSource]]
+OpenRoom = Callable[[Chat, str | None], AbstractAsyncContextManager[ChatSource]]
+"""Opens a chat with an account, or without one."""
 
 
 class Book(Protocol):
@@ -97,7 +98,7 @@ class ChatRunner:
         await self.book.append(lease, plan.metadata, lambda chat: domain.decide_start(chat, started))
         await self.book.mark(lease.id, "holding", lease.epoch)
         try:
-            async with self.open_room(plan.chat) as source:
+            async with self.open_room(plan.chat, plan.account) as source:
                 return await _Held(self, lease, view, source).run()
         except (UnknownChatKind, InvalidDescriptor) as error:
             log.error("chat.cannot_be_opened", kind=plan.chat.kind, error=str(error))

@@ -59,6 +59,7 @@ class Plan:
     own: OwnCuts | None = None
     overlap: Overlap = Overlap()
     keep_raw: bool = False
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ async def save_plan(
         event.recording_id if own else None,
         event.effective.segment_seconds * 1000 if own else None,
         event.effective.keep_raw_chat,
+        event.effective.network.account,
     )
     if own:
         await connection.execute(QUERIES["open_segment"], event.session_id, event.recording_id, 0, now_ms)
@@ -211,6 +213,7 @@ def _plan(row: Row) -> Plan:
         over=over,
         overlap=Overlap(row["leaving_epoch"], row["holding_epoch"], row["joined_epoch"], row["departed_epoch"]),
         keep_raw=row["keep_raw"],
+        account=row["account"],
         own=OwnCuts(row["own_recording_id"], row["cut_every_ms"]) if row["own_recording_id"] else None,
     )
 

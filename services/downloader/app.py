@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+from chassis.accounts import Accounts, Login
 from chassis.egress import EgressPolicy, open_session
 from chassis.leases import Lease
 from chassis.programs import locate_ffmpeg
@@ -16,11 +17,9 @@ from chassis.settings import load
 from chassis.storage import StorageOptions
 
 from services.downloader import store
-from services.downloader.adapters.accounts import Accounts
 from services.downloader.adapters.capture import Sources
 from services.downloader.adapters.engines import EngineOptions, Engines
 from services.downloader.adapters.files import Folder
-from services.downloader.adapters.network import Login
 from services.downloader.adapters.sources import LiveSources
 from services.downloader.breaker import Breakers, Policy
 from services.downloader.facts import Facts
@@ -54,7 +53,8 @@ def build(settings: DownloaderSettings | None = None) -> Service:
     salvage = Salvage(folder, min_bytes=chosen.min_segment_bytes)
 
     async def account_of(account: str) -> Login:
-        return await Accounts(service.bus, chosen.secret_key.get_secret_value()).login(account)
+        key = chosen.secret_key.get_secret_value()
+        return await Accounts(service.bus, key, setting="DOWNLOADER_SECRET_KEY").login(account)
 
     engines = Engines(
         EgressPolicy(allow_private=chosen.allow_private_sources),

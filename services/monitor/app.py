@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import structlog
+from chassis.accounts import Accounts
 from chassis.egress import EgressPolicy
 from chassis.service import Service
 from chassis.settings import load
@@ -13,6 +15,9 @@ from services.monitor.adapters.registry import AdapterOptions, load_adapters
 from services.monitor.handlers import handlers
 from services.monitor.probing import Prober
 from services.monitor.settings import MonitorSettings
+
+ACCOUNT_FRESH_S: Final = 30.0
+"""Checks come in crowds; a changed or removed credential is noticed after this long."""
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +36,9 @@ def build(settings: MonitorSettings | None = None) -> Service:
         log.warning("adapter.not_loaded", reason=failure)
 
     async def prepare() -> None:
-        prober = Prober(registry, policy, service.bus, timeout_s=chosen.probe_timeout_s)
+        key = chosen.secret_key.get_secret_value()
+        accounts = Accounts(service.bus, key, setting="MONITOR_SECRET_KEY", fresh_s=ACCOUNT_FRESH_S)
+        prober = Prober(registry, policy, service.bus, accounts.login, timeout_s=chosen.probe_timeout_s)
         service.resources.provide(prober)
         service.add(prober)
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
+from chassis.accounts import AccountUnavailable, Login
 from chassis.bus import Bus
 from chassis.egress import EgressPolicy, RefusedAddress, open_session
+from chassis.network import open_network_session
 from contracts.monitor import CheckChannel, SourcesResolved
+from contracts.values import Network
+from python_socks import ProxyError
 
 from services.monitor.adapters.platform import ChannelRef, Probe, ProbeError, ProbeFailed, UnsupportedUrl
 from services.monitor.adapters.registry import Registry
 
+AccountOf = Callable[[str], Awaitable[Login]]
+"""The secrets of an account, open; raises AccountUnavailable while they cannot be had."""
+
 
 class Prober:
-    """Answers checks and publishes where the media is. One HTTP session for all of them; it is guarded against private addresses."""
+    """Answers checks and publishes where the media is; every connection is guarded against private addresses.
 
-    def __init__(self, registry: Registry, policy: EgressPolicy, bus: Bus, *, timeout_s: float) -> None:
+    Checks without wishes for the network share one HTTP session. Any other has its own, so that no login meets another check.
+    """
+
+    def __init__(
+        self, registry: Registry, policy: EgressPolicy, bus: Bus, account_of: AccountOf, *, timeout_s: float
+    ) -> None:
         self._registry, self._policy, self._bus, self._timeout_s = registry, policy, bus, timeout_s
+        self._account_of = account_of
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -43,16 +58,42 @@ class Prober:
         return probe
 
     async def _ask(self, check: CheckChannel) -> Probe:
-        if self._session is None:
-            raise ProbeFailed("the monitor is not started")
-        reference = ChannelRef(check.url, check.quality, check.protocol)  # type: ignore[arg-type]
+        platform = self._registry.find(check.url)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._registry.find(check.url).probe(reference, self._session)
+                login = (await self._login(check.network)).limited_to(platform.cookie_domains(check.url))
+                reference = ChannelRef(check.url, check.quality, check.protocol, check.network, login)  # type: ignore[arg-type]
+                async with self._session_for(check.network, login) as session:
+                    return await platform.probe(reference, session)
         except RefusedAddress as error:
             raise UnsupportedUrl(str(error)) from error
+        except AccountUnavailable as error:
+            raise ProbeFailed(str(error)) from None
+        except ProxyError as error:
+            raise ProbeFailed(f"the proxy refuses: {type(error).__name__}") from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise ProbeFailed(repr(error)) from error
+            # By its name alone: such an error may show the request's headers, and with them a login.
+            raise ProbeFailed(f"the platform could not be reached: {type(error).__name__}") from error
+
+    async def _login(self, network: Network) -> Login:
+        return await self._account_of(network.account) if network.account else Login()
+
+    @asynccontextmanager
+    async def _session_for(self, network: Network, login: Login) -> AsyncIterator[aiohttp.ClientSession]:
+        if self._session is None:
+            raise ProbeFailed("the monitor is not started")
+        if network == Network():
+            yield self._session
+            return
+        timeout = aiohttp.ClientTimeout(
+            total=self._timeout_s, connect=network.connect_timeout_s, sock_read=network.stall_s
+        )
+        try:
+            session = open_network_session(self._policy, network, login, timeout=timeout)
+        except ValueError:
+            raise ProbeFailed("the account's login cannot be sent") from None
+        async with session:
+            yield session
 
     async def _announce(self, check: CheckChannel, *, live: bool, probe: Probe | None = None, error: str = "") -> None:
         await self._bus.signal(

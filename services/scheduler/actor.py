@@ -61,4 +61,5 @@ class Actor:
             quality=effective.quality,
             protocol=effective.protocol,
             filters=effective.filters,
+            network=effective.network,
         )

@@ -8,12 +8,11 @@ import re
 import asyncpg
 import pytest
 from chassis import bus
+from chassis.accounts import Accounts, AccountUnavailable
 from chassis.secrets import new_system_key
 
 from services.config.app import build as build_config
 from services.config.settings import ConfigSettings
-from services.downloader.adapters.accounts import Accounts
-from services.downloader.adapters.engine import SourcesUnavailable
 from tests.integration.gateway_stage import logged_in, staged
 
 pytestmark = pytest.mark.engines
@@ -50,7 +49,7 @@ async def test_the_life_of_a_credential(nats_url, postgres_dsn, make_database, t
         await config.start()
         gateway = await stage.gateway(secret_key=key)
         recorder = await bus.connect(nats_url, "downloader")
-        accounts = Accounts(recorder, key)
+        accounts = Accounts(recorder, key, setting="DOWNLOADER_SECRET_KEY")
         try:
             async with logged_in(gateway) as client:
                 saved = await client.put("/api/credentials/mine", json=BODY)
@@ -71,7 +70,7 @@ async def test_the_life_of_a_credential(nats_url, postgres_dsn, make_database, t
                 wrong = await client.put("/api/credentials/bad", json={**BODY, "headers": {"X-Token": f"{HEADER}\r\n"}})
                 nowhere = await client.put("/api/credentials/bad", json={**BODY, "domains": []})
                 removed = await client.delete("/api/credentials/mine")
-                with pytest.raises(SourcesUnavailable, match="there is no credential"):
+                with pytest.raises(AccountUnavailable, match="there is no credential"):
                     await accounts.login("mine")
                 gone = await client.get("/api/credentials/mine")
                 forgotten = await everything_in(database)

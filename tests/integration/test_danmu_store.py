@@ -12,7 +12,7 @@ from chassis.database import open_pool
 from chassis.telemetry import new_metadata
 from contracts.downloader import SegmentCompleted, SegmentDiscarded, SegmentOpened
 from contracts.scheduler import ProcessCompleted, ProcessStopping, RecordingPlanned
-from contracts.values import Artifact, Chat, Effective, EndReason
+from contracts.values import Artifact, Chat, Effective, EndReason, Network
 
 import services.danmu
 from services.danmu import store
@@ -77,6 +77,14 @@ async def test_a_plan_is_read_as_it_was_written(connection: Any) -> None:
     assert view.plan == store.Plan(
         "s", "a", "Ann", "bilibili", "t", "c", 50, CHAT, META, EndReason.FILTERED, store.Over(1, 99, META)
     )
+
+
+async def test_a_plan_keeps_whose_account_the_chat_is_joined_with(connection: Any) -> None:
+    effective = PLANNED.effective.model_copy(update={"network": Network(account="mine")})
+    planned = PLANNED.model_copy(update={"effective": effective})
+    await store.save_plan(connection, planned, CHAT, META, 50, 60)
+    view = await store.load(connection, "s")
+    assert view is not None and view.plan.account == "mine"
 
 
 async def test_a_completion_that_overtakes_its_opening_stays(connection: Any) -> None:

@@ -13,6 +13,7 @@ import av
 import psutil
 import pytest
 from aiohttp import web
+from chassis.accounts import Login
 from chassis.egress import EgressPolicy
 from chassis.programs import locate_ffmpeg
 from chassis.waiting import wait_for_event
@@ -31,7 +32,6 @@ from services.downloader.adapters.engine import (
     Take,
 )
 from services.downloader.adapters.engines import EngineOptions, Engines
-from services.downloader.adapters.network import Login
 from services.downloader.adapters.sources import FixedSources
 from services.downloader.splitting import bounds_of
 from tests.studio import Studio

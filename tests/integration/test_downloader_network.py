@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from chassis.accounts import Login
 from chassis.egress import EgressPolicy
 from contracts.values import Network, Source
 from cryptography import x509
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.downloader.adapters.engine import SourceFailed
 from services.downloader.adapters.http import HttpFeed
-from services.downloader.adapters.network import Access, Login
+from services.downloader.adapters.network import Access
 from tests.integration.test_downloader_engines import frames, programs, recording
 from tests.studio import Studio
 from tests.studio.listener import listener

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contracts.message import Command, Event, Signal
-from contracts.values import Chat, EndReason, Filters, Id, Source, Url
+from contracts.values import Chat, EndReason, Filters, Id, Network, Source, Url
 
 
 class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
-    """Ask the platform whether a channel is live. Work, not history: sent directly, never stored, repeated by the next tick."""
+    """Ask the platform whether a channel is live. Work, not history: sent directly, never stored, repeated by the next tick.
+
+    ``network``: how the platform is reached, and with whose account. What is secret about it is asked of its owner.
+    """
 
     streamer_id: Id
     url: Url
@@ -16,6 +19,7 @@ class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
     quality: str = "best"
     protocol: str = "any"
     filters: Filters = Filters()
+    network: Network = Network()
 
 
 class CloseSession(Command, type="monitor.close_session.v1", key="streamer_id"):

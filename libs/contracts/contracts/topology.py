@@ -86,9 +86,9 @@ SENDS: dict[str, tuple[type[Command], ...]] = {
         downloader.CutRecording,
         downloader.ReconfigureRecording,
     ),
-    "monitor": (),
+    "monitor": (config.TellCredential,),
     "downloader": (monitor.CheckChannel, config.TellCredential),
-    "danmu": (),
+    "danmu": (config.TellCredential,),
     "pipeline": (uploader.StartUpload, uploader.CancelUpload),
     "uploader": (),
     "notifier": (),
@@ -125,7 +125,9 @@ DIRECT: tuple[type[Command], ...] = (monitor.CheckChannel, config.TellCredential
 
 LISTENS: dict[str, tuple[type[Signal], ...]] = {
     **dict.fromkeys(SERVICES, ()),
+    "monitor": (config.CredentialTold,),
     "downloader": (monitor.SourcesResolved, config.CredentialTold),
+    "danmu": (config.CredentialTold,),
 }
 """Signals a service reads besides the gateway, which reads all."""
 

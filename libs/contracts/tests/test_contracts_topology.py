@@ -54,6 +54,8 @@ def test_commands_that_skip_the_outbox_are_questions_alone() -> None:
         (monitor.CheckChannel, ("scheduler", "downloader", "gateway"), ("monitor",)),
         (monitor.SourcesResolved, ("monitor",), ("downloader", "gateway")),
         (downloader.RecordingProgress, ("downloader",), ("gateway",)),
+        (config.TellCredential, ("monitor", "downloader", "danmu"), ("config",)),
+        (config.CredentialTold, ("config",), ("monitor", "downloader", "danmu", "gateway")),
     ],
 )
 def test_senders_and_receivers_follow_the_tables(

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import aiohttp
 from chassis import wbi
+from chassis.accounts import Login
 from chassis.egress import RefusedAddress, read_bounded
 from yarl import URL
 
@@ -80,7 +81,7 @@ def visitor_id() -> str:
 
 
 class BilibiliApi:
-    """The three calls, with one visitor's cookies. The signing key is kept for two hours."""
+    """The three calls, with one visitor's cookies or an account's. The signing key is kept for two hours."""
 
     def __init__(
         self,
@@ -88,7 +89,6 @@ class BilibiliApi:
         *,
         live_api: str = LIVE_API,
         main_api: str = MAIN_API,
-        cookies: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
@@ -97,17 +97,30 @@ class BilibiliApi:
         self._clock = clock
         self._nav: _Nav | None = None
         self._room: tuple[int, int] | None = None
-        self.cookies = {"buvid3": visitor_id(), **(cookies or {})}
+        self._visitor = visitor_id()
+        self._login = Login()
+
+    def sign_in(self, login: Login) -> None:
+        """Ask with an account from now on, or without one again; its cookies go to its own domains and to nobody else."""
+        if login != self._login:
+            self._login, self._nav = login, None
+
+    @property
+    def visitor(self) -> str:
+        """The ``buvid3`` that the API knows us by."""
+        return self._cookies(self._main)["buvid3"]
 
     @property
     def secure(self) -> bool:
         """Whether chat servers are to be reached through TLS: an API on plain HTTP is a local one."""
         return self._live.scheme == "https"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What a browser on the room's page sends, with the visitor's cookies."""
-        return {**BROWSER, "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+    def _cookies(self, url: URL) -> dict[str, str]:
+        return {"buvid3": self._visitor, **self._login.cookies_for(url.raw_host or "")}
+
+    def _headers(self, url: URL) -> dict[str, str]:
+        """What a browser on the room's page sends, with the cookies that a host may see."""
+        return {**BROWSER, "Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies(url).items())}
 
     async def access(self, room_id: int) -> ChatAccess:
         """Ask where the chat of a room is and for a token. Raises ApiError."""
@@ -154,7 +167,7 @@ class BilibiliApi:
                 key = wbi.mixin_key(data["wbi_img"]["img_url"], data["wbi_img"]["sub_url"])
             except (TypeError, KeyError, AttributeError, wbi.InvalidKey):
                 raise ApiError("nav: no signing key in the answer") from None
-            uid = data.get("mid") if data.get("isLogin") and "SESSDATA" in self.cookies else 0
+            uid = data.get("mid") if data.get("isLogin") and "SESSDATA" in self._cookies(self._main) else 0
             self._nav = _Nav(key, uid if isinstance(uid, int) else 0, self._clock() + wbi.KEY_TTL_S)
         return self._nav
 
@@ -162,7 +175,7 @@ class BilibiliApi:
         name = url.name
         try:
             async with self._session.get(
-                url, params=params, headers=self.headers, timeout=_TIMEOUT, allow_redirects=False
+                url, params=params, headers=self._headers(url), timeout=_TIMEOUT, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     raise ApiError(f"{name}: HTTP {response.status}")

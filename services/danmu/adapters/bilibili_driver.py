@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from services.danmu.adapters.accounts import LoginOf
 from services.danmu.adapters.bilibili import BilibiliCodec
 from services.danmu.adapters.bilibili_api import (
     BROWSER,
@@ -43,7 +44,7 @@ class BilibiliSource(ChatDriver):
         *,
         live_api: str = "",
         main_api: str = MAIN_API,
-        cookies: Mapping[str, str] | None = None,
+        account: LoginOf | None = None,
         heartbeat_s: float = HEARTBEAT_S,
         backoff_initial_s: float = 1.0,
         backoff_max_s: float = 60.0,
@@ -51,17 +52,20 @@ class BilibiliSource(ChatDriver):
     ) -> None:
         """`live_api` is by default the one that the monitor asked, which the descriptor names as ``api``.
 
-        `cookies` are the account's (SESSDATA, buvid3) and secret; `jitter` gives numbers in [0, 1).
+        `account` gives the login to join with, of which the cookies count (SESSDATA, buvid3); without SESSDATA names may come masked. `jitter` gives numbers in [0, 1).
 
         Raises InvalidDescriptor.
         """
         pace = Pace(heartbeat_s, backoff_initial_s=backoff_initial_s, backoff_max_s=backoff_max_s, jitter=jitter)
         super().__init__(session, pace)
         self._room_id = _room_id(descriptor)
-        self._api = BilibiliApi(session, live_api=live_api or _api_of(descriptor), main_api=main_api, cookies=cookies)
+        self._api = BilibiliApi(session, live_api=live_api or _api_of(descriptor), main_api=main_api)
+        self._account = account
 
     async def access(self) -> Access:
         """See ChatDriver."""
+        if self._account is not None:
+            self._api.sign_in(await self._account())
         try:
             access = await self._api.access(self._room_id)
         except ApiError:
@@ -72,7 +76,7 @@ class BilibiliSource(ChatDriver):
 
         def join() -> tuple[BilibiliCodec, Sequence[Frame]]:
             codec = BilibiliCodec()
-            buvid = self._api.cookies["buvid3"]
+            buvid = self._api.visitor
             return codec, [codec.hello(access.room_id, uid=access.uid, token=access.token, buvid=buvid)]
 
         return Access(self._servers(access), join)

@@ -73,6 +73,12 @@ def takes_egress(kind: str) -> bool:
     return opener is not None and "egress" in inspect.signature(opener).parameters
 
 
+def takes_account(kind: str) -> bool:
+    """Whether a driver can join with a login and so wants its keyword ``account`` (see `accounts.LoginOf`)."""
+    opener = _openers.get(kind)
+    return opener is not None and "account" in inspect.signature(opener).parameters
+
+
 def kinds() -> tuple[str, ...]:
     """The kinds of chat that can be opened."""
     return tuple(sorted(_openers))

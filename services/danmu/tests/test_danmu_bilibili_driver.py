@@ -20,9 +20,11 @@ import brotli
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from chassis.accounts import AccountUnavailable, Login, NoSuchAccount
 from chassis.wbi import sign
 
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
+from services.danmu.adapters.accounts import LoginOf, RoomAccount
 from services.danmu.adapters.bilibili import HEADER, pack
 from services.danmu.adapters.bilibili_api import LIVE_API, ApiError, BilibiliApi
 from services.danmu.adapters.bilibili_driver import BilibiliSource
@@ -176,6 +178,13 @@ async def studio(*comets: Comet) -> AsyncIterator[Studio]:
                 await context.__aexit__(None, None, None)
 
 
+def signed_in(*domains: str, **cookies: str) -> LoginOf:
+    async def login() -> Login:
+        return Login(domains or ("127.0.0.1",), cookies)
+
+    return login
+
+
 def described(item: ChatMessage | ConnectionChange) -> str:
     return item.text if isinstance(item, ChatMessage) else item.state.value
 
@@ -191,7 +200,7 @@ async def test_it_joins_the_room_and_hands_on_what_is_said() -> None:
         comet.outbox.put_nowait(pack(5, zlib.compress(chat("zlib 1") + chat("zlib 2")), 2))
         comet.outbox.put_nowait("a text frame, which the protocol does not have")
         comet.outbox.put_nowait(pack(5, brotli.compress(chat("brotli")), 3))
-        opened = room.open(cookies={"buvid3": "B-1"})
+        opened = room.open(account=signed_in(buvid3="B-1"))
         async with aclosing(opened.messages()) as items:
             assert await take(items, 5) == ["connected", "plain", "zlib 1", "zlib 2", "brotli"]
 
@@ -204,7 +213,7 @@ async def test_it_joins_the_room_and_hands_on_what_is_said() -> None:
 async def test_the_request_is_signed_and_carries_the_visitor_s_cookie_but_the_chat_server_gets_none() -> None:
     comet = Comet()
     async with studio(comet) as room:
-        opened = room.open(cookies={"SESSDATA": "secret", "buvid3": "B-1"})
+        opened = room.open(account=signed_in(SESSDATA="secret", buvid3="B-1"))
         async with aclosing(opened.messages()) as items:
             await take(items, 1)
 
@@ -234,10 +243,63 @@ async def test_with_an_account_it_joins_as_that_account() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.nav = {"isLogin": True, "mid": 42}
-        async with aclosing(room.open(cookies={"SESSDATA": "secret"}).messages()) as items:
+        async with aclosing(room.open(account=signed_in(SESSDATA="secret")).messages()) as items:
             await take(items, 1)
 
         assert comet.greetings.get_nowait()["uid"] == 42
+
+
+async def test_a_login_of_another_site_stays_at_home() -> None:
+    comet = Comet()
+    async with studio(comet) as room:
+        room.site.nav = {"isLogin": True, "mid": 42}
+        async with aclosing(room.open(account=signed_in("bilibili.com", SESSDATA="secret")).messages()) as items:
+            await take(items, 1)
+
+        assert room.site.cookies.keys() == {"buvid3"}
+        assert comet.greetings.get_nowait()["uid"] == 0
+
+
+async def test_each_joining_asks_for_the_login_anew() -> None:
+    comet = Comet()
+    logins = iter(
+        [Login(), Login(("127.0.0.1",), {"SESSDATA": "first"}), Login(("127.0.0.1",), {"SESSDATA": "second"})]
+    )
+
+    async def login() -> Login:
+        return next(logins)
+
+    async with studio(comet) as room:
+        room.site.nav = {"isLogin": True, "mid": 42}
+        seen = []
+        async with aclosing(room.open(account=login).messages()) as items:
+            for _ in range(3):
+                await take(items, 1)
+                seen.append((room.site.cookies.get("SESSDATA"), comet.greetings.get_nowait()["uid"]))
+                comet.outbox.put_nowait(CUT)
+                await take(items, 1)
+
+    assert seen == [(None, 0), ("first", 42), ("second", 42)]
+
+
+async def test_while_an_account_cannot_be_had_the_last_login_serves_until_it_is_removed() -> None:
+    answers: list[Login | Exception] = [
+        AccountUnavailable("nobody tells"),
+        Login(("127.0.0.1",), {"SESSDATA": "secret"}),
+        AccountUnavailable("nobody tells"),
+        NoSuchAccount("there is none"),
+        AccountUnavailable("nobody tells"),
+    ]
+
+    async def account_of(account: str) -> Login:
+        assert account == "mine"
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    room = RoomAccount(account_of, "mine")
+    assert [bool((await room.login()).cookies) for _ in range(5)] == [False, True, True, False, False]
 
 
 async def test_it_beats_and_learns_the_popularity() -> None:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from chassis.accounts import Login
 from chassis.egress import EgressPolicy
 from contracts.values import Chat
 
@@ -52,3 +53,23 @@ def test_an_option_that_no_driver_takes_is_a_mistake(
 ) -> None:
     with pytest.raises(error):
         Rooms(EgressPolicy(), options)
+
+
+async def test_an_account_reaches_the_drivers_that_can_join_with_one_and_no_other() -> None:
+    asked = []
+
+    async def account_of(account: str) -> Login:
+        asked.append(account)
+        return Login()
+
+    async with asyncio.timeout(20), Studio() as studio:
+        await studio.put_on_air("1001")
+        options = {"bilibili": {"live_api": studio.url, "main_api": studio.url}, "twitch": {}}
+        rooms = Rooms(EgressPolicy(allow_private=True), options, account_of)
+        chat = Chat(kind="bilibili", descriptor={"room_id": 1001})
+        for account in ("mine", None):
+            async with rooms.open(chat, account) as source, aclosing(source.messages()) as items:  # type: ignore[type-var]
+                assert (await anext(items)).state == "connected"
+        async with rooms.open(Chat(kind="twitch", descriptor={"channel": "ann"}), "mine"):
+            pass
+    assert asked == ["mine"]

@@ -155,7 +155,7 @@ class Rig:
         self.open_error: Exception | None = None
 
     @asynccontextmanager
-    async def open_room(self, chat: ChatDescriptor) -> AsyncIterator[Room]:
+    async def open_room(self, chat: ChatDescriptor, account: str | None) -> AsyncIterator[Room]:
         if self.open_error:
             raise self.open_error
         yield self.room

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+from chassis.accounts import AccountUnavailable, Login
 from chassis.egress import EgressPolicy
 from contracts import engines as written
 from contracts.values import Effective, EngineName, Source
@@ -17,11 +18,11 @@ from services.downloader.adapters.ffmpeg import FfmpegFeed
 from services.downloader.adapters.hls import HlsEngine
 from services.downloader.adapters.hls_fetch import FetchOptions
 from services.downloader.adapters.http import HttpFeed
-from services.downloader.adapters.network import Access, Login
+from services.downloader.adapters.network import Access
 from services.downloader.adapters.stream import StreamEngine
 
 AccountOf = Callable[[str], Awaitable[Login]]
-"""The secrets of an account, open; raises SourcesUnavailable while they cannot be had."""
+"""The secrets of an account, open; raises AccountUnavailable while they cannot be had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class EngineOptions:
 
 
 async def _no_account(account: str) -> Login:
-    raise SourcesUnavailable(f"the account {account} is not known here")
+    raise AccountUnavailable(f"the account {account} is not known here")
 
 
 class Engines:
@@ -90,7 +91,10 @@ class Kit:
         if self._fitting is not None:
             return
         network, options = self._effective.network, self._engines.options
-        login = await self._engines.account_of(network.account) if network.account else Login()
+        try:
+            login = await self._engines.account_of(network.account) if network.account else Login()
+        except AccountUnavailable as error:
+            raise SourcesUnavailable(str(error)) from None
         access = Access(
             self._engines.policy,
             network,

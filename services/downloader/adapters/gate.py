@@ -14,11 +14,12 @@ from contextlib import asynccontextmanager
 
 import structlog
 from chassis.egress import RefusedAddress, resolve_checked
+from chassis.network import FAMILIES, family_of
 from python_socks import ProxyError
 from python_socks.async_.asyncio import Proxy
 
 from services.downloader.adapters.engine import SourceFailed
-from services.downloader.adapters.network import FAMILIES, Access
+from services.downloader.adapters.network import Access
 
 _READ_BYTES = 1 << 16
 log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Gate:
         family = FAMILIES[self._access.network.ip_version]
         failure: OSError = OSError("no address of the wanted family")
         for address in addresses:
-            if family not in (socket.AF_UNSPEC, socket.AF_INET6 if ":" in address else socket.AF_INET):
+            if family not in (socket.AF_UNSPEC, family_of(address)):
                 continue
             try:
                 return await asyncio.open_connection(address, self._port, ssl=security, server_hostname=name)

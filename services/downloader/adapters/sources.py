@@ -148,6 +148,7 @@ class LiveSources:
             quality=self._effective.quality,
             protocol=self._effective.protocol,
             filters=self._effective.filters,
+            network=self._effective.network,
         )
 
 

@@ -125,6 +125,7 @@ async def check_streamer(request: Request, streamer_id: Id, parts: Parts) -> Res
         quality=effective.quality,
         protocol=effective.protocol,
         filters=effective.filters,
+        network=effective.network,
     )
     command_id = await parts.commands.send(command, metadata_of(request))
     return accepted(command_id.hex, _location(streamer_id))

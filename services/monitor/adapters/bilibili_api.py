@@ -16,7 +16,7 @@ from chassis.egress import RefusedAddress, ResponseTooLarge, read_bounded
 from chassis.wbi import mixin_key, signed_query
 from yarl import URL
 
-from services.monitor.adapters.platform import ChannelNotFound, ProbeFailed, UnsupportedUrl
+from services.monitor.adapters.platform import ChannelNotFound, ProbeFailed, UnsupportedUrl, limited
 
 Json = dict[str, Any]
 
@@ -41,7 +41,7 @@ class BilibiliApi:
     ) -> None:
         self.api = api.rstrip("/")
         self._nav = nav.rstrip("/")
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._timeout_s = timeout_seconds
         self._clock = clock
         self._key = ""
         self._key_expires = 0.0
@@ -77,7 +77,7 @@ class BilibiliApi:
     async def redirect_target(self, session: aiohttp.ClientSession, url: str) -> str:
         """Where a short link leads."""
         try:
-            async with session.get(url, headers=HEADERS, timeout=self._timeout) as response:
+            async with session.get(url, headers=HEADERS, timeout=limited(session, self._timeout_s)) as response:
                 return str(response.url)
         except RefusedAddress as error:
             raise UnsupportedUrl(str(error)) from error
@@ -121,8 +121,11 @@ class BilibiliApi:
         return _data_of(await self._get(session, url))
 
     async def _get(self, session: aiohttp.ClientSession, url: URL) -> Json:
+        own = session.cookie_jar.filter_cookies(url)
+        device = {name: value for name, value in self._device.items() if name not in own}
+        timeout = limited(session, self._timeout_s)
         try:
-            async with session.get(url, headers=HEADERS, cookies=self._device, timeout=self._timeout) as response:
+            async with session.get(url, headers=HEADERS, cookies=device, timeout=timeout) as response:
                 if response.status in (412, 429):
                     raise ProbeFailed(f"Bilibili asks us to slow down (HTTP {response.status})", retry_after=60.0)
                 if response.status != 200:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import socket
+from collections.abc import Awaitable
 from typing import Self
 
 import aiohttp
 from chassis.egress import EgressPolicy, RefusedAddress, check_url, resolve_checked
+from chassis.network import FAMILIES, family_of, proxy_of
 from contracts.values import Source
+from python_socks import ProxyError
+from python_socks.async_.asyncio import Proxy
 from yarl import URL
 
 from services.monitor.adapters.direct import answer
@@ -54,16 +58,35 @@ class Dialled:
             raise ProbeFailed(f"the name of the host is unknown: {type(error).__name__}") from error
         if url.scheme == "srt":
             return answer(channel, Source(url=channel.url, protocol="srt"))
-        listening = await self._listens(addresses[0], url.explicit_port or DIALLED[url.scheme])
+        port = url.explicit_port or DIALLED[url.scheme]
+        if proxy := proxy_of(channel.network, channel.login):
+            listening = await self._listens(Proxy.from_url(proxy, rdns=True).connect(url.raw_host or "", port))
+        else:
+            family = FAMILIES[channel.network.ip_version]
+            address = next((one for one in addresses if family in (socket.AF_UNSPEC, family_of(one))), None)
+            if address is None:
+                raise ProbeFailed("the host has no address of the wanted family")
+            listening = await self._listens(_dial(address, port))
         return answer(channel, Source(url=channel.url, protocol="rtmp") if listening else None)
 
-    async def _listens(self, address: str, port: int) -> bool:
+    async def _listens(self, dialling: Awaitable[socket.socket]) -> bool:
         try:
             async with asyncio.timeout(self._timeout_s):
-                _, writer = await asyncio.open_connection(address, port)
+                connected = await dialling
+        except ProxyError as error:
+            raise ProbeFailed(f"the proxy does not lead there: {type(error).__name__}") from None
         except (OSError, TimeoutError):
             return False
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+        connected.close()
         return True
+
+
+async def _dial(address: str, port: int) -> socket.socket:
+    opened = socket.socket(family_of(address), socket.SOCK_STREAM)
+    opened.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(opened, (address, port))
+    except BaseException:
+        opened.close()
+        raise
+    return opened

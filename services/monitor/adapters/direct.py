@@ -18,6 +18,7 @@ from services.monitor.adapters.platform import (
     ProbeFailed,
     Refusal,
     UnsupportedUrl,
+    limited,
     prioritised,
 )
 from services.monitor.adapters.registry import AdapterOptions, adapter
@@ -50,7 +51,7 @@ class DirectAdapter:
     name = "direct"
 
     def __init__(self, *, timeout_seconds: float = 20.0, sniff: bool = False) -> None:
-        self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
+        self._timeout_s = timeout_seconds
         self._sniff = sniff
 
     def matches(self, url: str) -> bool:
@@ -92,7 +93,7 @@ class DirectAdapter:
         try:
             # A file server answers a range with 206 and a live server, which has no ranges, with 200: this tells them apart.
             async with session.get(
-                url, timeout=self._timeout, headers={"Range": f"bytes=0-{PLAYLIST_BYTES - 1}"}
+                url, timeout=limited(session, self._timeout_s), headers={"Range": f"bytes=0-{PLAYLIST_BYTES - 1}"}
             ) as response:
                 if not _is_there(response):
                     return None

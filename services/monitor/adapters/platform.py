@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol, runtime_checkable
 
 import aiohttp
-from contracts.values import Chat, Source
+from chassis.accounts import Login
+from contracts.values import Chat, Network, Source
 
 ProtocolChoice = Literal["any", "flv", "hls"]
 
@@ -59,14 +60,15 @@ class ProbeFailed(ProbeError):
 class ChannelRef:
     """One channel to ask about; `quality` is "best", "worst" or a platform's own name or number for it.
 
-    `cookies` are those of a login. The session carries them already (see `PlatformAdapter.cookie_domains`); they are here
-    for adapters whose library opens its own connections.
+    The session obeys `network` and carries `login` already, to those of its domains that are the platform's (see
+    `PlatformAdapter.cookie_domains`); they are here for adapters whose library opens its own connections.
     """
 
     url: str
     quality: str = "best"
     protocol: ProtocolChoice = "any"
-    cookies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    network: Network = Network()
+    login: Login = Login()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class PlatformAdapter(Protocol):
         ...
 
     def cookie_domains(self, url: str) -> tuple[str, ...]:
-        """The domains that may receive the cookies of a login for this address."""
+        """The platform's domains: what of a login belongs to none of them, nor above or below them, is not sent."""
         ...
 
     async def probe(self, channel: ChannelRef, session: aiohttp.ClientSession) -> Probe:
@@ -110,3 +112,11 @@ def prioritised(sources: Iterable[Source], protocol: ProtocolChoice) -> tuple[So
     """The same sources, those of the wanted protocol first, otherwise in their order, numbered by it."""
     wanted = sorted(sources, key=lambda source: protocol not in ("any", source.protocol))
     return tuple(source.model_copy(update={"priority": index}) for index, source in enumerate(wanted))
+
+
+def limited(session: aiohttp.ClientSession, total_s: float) -> aiohttp.ClientTimeout:
+    """The time limits of a session (to connect, without a byte) with another one for the whole request."""
+    own = session.timeout
+    return aiohttp.ClientTimeout(
+        total=total_s, connect=own.connect, sock_connect=own.sock_connect, sock_read=own.sock_read
+    )

@@ -17,8 +17,10 @@ from functools import cached_property
 from typing import Any, Literal, Self
 
 import aiohttp
+from chassis.accounts import Login
 from chassis.egress import EgressPolicy, RefusedAddress, check_url
-from contracts.values import Source
+from chassis.network import asking, proxy_of
+from contracts.values import Network, Source
 from pydantic import ValidationError
 from yarl import URL
 
@@ -39,7 +41,9 @@ THREADS = 4
 """A thread that hangs cannot be killed; with few of them, hanging sites cannot starve the process."""
 
 REQUEST_SECONDS = 10.0
+MAX_REQUEST_SECONDS = 30.0
 _OWN_HEADERS = {"accept", "accept-encoding", "connection", "cookie", "authorization", "host"}
+_ANY_OWN_ADDRESS = {"4": "0.0.0.0", "6": "::"}  # noqa: S104 - where connections come from; nothing listens
 _NAMED_TWICE = {"best", "worst", "best-unfiltered", "worst-unfiltered"}
 # Streamlink has no error classes for these; its plugins say them in their messages.
 _SPOKEN_REFUSALS = (
@@ -135,11 +139,8 @@ class StreamlinkAdapter:
         from streamlink.exceptions import FatalPluginError, NoStreamsError, PluginError, StreamlinkError
 
         streamlink = self._make_session()
-        _guard(streamlink.http, self._policy)
-        domains = self.cookie_domains(channel.url)
-        for name, value in channel.cookies.items():
-            for domain in domains:
-                streamlink.http.cookies.set(name, value, domain=f".{domain}", path="/")
+        _obey(streamlink, channel.network, channel.login)
+        _guard(streamlink.http, self._policy, channel.login)
         matched = streamlink.plugins.match_url(channel.url)
         if matched is None:
             raise UnsupportedUrl("Streamlink has no plugin for this address")
@@ -175,8 +176,26 @@ def _new_session() -> Any:
     )
 
 
-def _guard(client: Any, policy: EgressPolicy) -> None:
-    """Check each request of a `requests` session, redirects included: all of them pass through its `send`."""
+def _obey(streamlink: Any, network: Network, login: Login) -> None:
+    """Ask as the configuration says. The family is chosen by the own end of each connection: Streamlink's option for it is one for all threads."""
+    if proxy := proxy_of(network, login):
+        streamlink.set_option("http-proxy", proxy.replace("socks5://", "socks5h://"))
+    elif network.ip_version != "any":
+        streamlink.set_option("interface", _ANY_OWN_ADDRESS[network.ip_version])
+    streamlink.set_option("http-ssl-verify", not network.allow_invalid_certificate)
+    limits = (one or REQUEST_SECONDS for one in (network.connect_timeout_s, network.stall_s))
+    streamlink.set_option("http-timeout", tuple(min(one, MAX_REQUEST_SECONDS) for one in limits))
+    streamlink.http.headers.update(asking(network))
+    for domain in login.domains:
+        for name, value in login.cookies.items():
+            streamlink.http.cookies.set(name, value, domain=f".{domain}", path="/")
+
+
+def _guard(client: Any, policy: EgressPolicy, login: Login) -> None:
+    """Check each request of a `requests` session, redirects included: all of them pass through its `send`.
+
+    The login's headers are added here and nowhere else: what the session holds becomes part of the sources.
+    """
     send = client.send
 
     def guarded(request: Any, **options: Any) -> Any:
@@ -184,6 +203,10 @@ def _guard(client: Any, policy: EgressPolicy) -> None:
         for *_, address in socket.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM):
             if category := policy.refusal(ipaddress.ip_address(str(address[0]).partition("%")[0])):
                 raise RefusedAddress(f"{url.raw_host} resolves to a {category} address")
+        for name, value in login.headers.items():
+            request.headers.pop(name, None)
+            if login.covers(url.raw_host or ""):
+                request.headers[name] = value
         return send(request, **options)
 
     client.send = guarded

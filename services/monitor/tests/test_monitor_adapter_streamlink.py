@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from chassis.accounts import Login
 from chassis.egress import EgressPolicy, open_session
 from contracts.values import Chat
 from yarl import URL
@@ -270,7 +271,7 @@ async def test_cookies_go_to_the_site_and_to_nobody_else(site: Site) -> None:
     adapter = StreamlinkAdapter(HOME, make_session=session_with(site, reach))
     async with open_session(HOME) as session:
         url = f"{site.base}/channel/anna"
-        probe = await adapter.probe(ChannelRef(url, cookies={"auth": "1"}), session)
+        probe = await adapter.probe(ChannelRef(url, login=Login(("127.0.0.1",), {"auth": "1"})), session)
     adapter.close()
 
     assert probe.title == "auth@.127.0.0.1"

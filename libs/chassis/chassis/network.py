@@ -1,0 +1,77 @@
+"""Connections as the configuration of a streamer wants them: login, proxy, address family, certificates, who is asking."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from contracts.values import Network
+from yarl import URL
+
+from chassis.accounts import Login
+from chassis.egress import EgressPolicy, open_session
+
+FAMILIES = {"any": socket.AF_UNSPEC, "4": socket.AF_INET, "6": socket.AF_INET6}
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """The family of an address that is written in numbers."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def proxy_of(network: Network, login: Login) -> str | None:
+    """The proxy with its login, for a client's ears only."""
+    if not network.proxy:
+        return None
+    url = URL(network.proxy)
+    if login.proxy_user or login.proxy_password:
+        url = url.with_user(login.proxy_user or url.user).with_password(login.proxy_password or None)
+    return str(url)
+
+
+def asking(network: Network) -> dict[str, str]:
+    """The headers that the configuration says in place of what a client would send: Referer, User-Agent."""
+    wanted = {"Referer": network.referer, "User-Agent": network.user_agent}
+    return {name: value for name, value in wanted.items() if value}
+
+
+def open_network_session(policy: EgressPolicy, network: Network, login: Login, **options: Any) -> aiohttp.ClientSession:
+    """A guarded session (see `egress.open_session`, whose other keywords go through) under a network configuration; close it.
+
+    The login's cookies and headers go to its domains alone, judged anew at each redirect. The configuration's Referer and User-Agent
+    win over those of whoever makes the request. ValueError for a login that cannot be sent.
+    """
+    return open_session(
+        policy,
+        proxy=proxy_of(network, login),
+        cookies=login.cookies if login.domains else None,
+        cookie_domains=login.domains,
+        family=FAMILIES[network.ip_version],
+        verify_certificates=not network.allow_invalid_certificate,
+        middlewares=(_overriding(asking(network)), _login_headers(login)),
+        **options,
+    )
+
+
+def _overriding(wanted: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:
+    async def override(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers.update(wanted)
+        return await handler(request)
+
+    return override
+
+
+def _login_headers(login: Login) -> aiohttp.ClientMiddlewareType:
+    """Adds the login's headers where they belong, and takes them off again when a redirect leads elsewhere."""
+
+    async def add(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        covered = login.covers(request.url.raw_host or "")
+        for name, value in login.headers.items():
+            request.headers.pop(name, None)
+            if covered:
+                request.headers[name] = value
+        return await handler(request)
+
+    return add

@@ -1,0 +1,2 @@
+-- The credential that a chat is joined with: its id, never its secrets.
+alter table chats add column account text;
