@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
+from aiohttp_socks import ProxyError
 from chassis.accounts import AccountUnavailable, Login
 from chassis.bus import Bus
 from chassis.egress import EgressPolicy, RefusedAddress, open_session
 from chassis.network import open_network_session
 from contracts.monitor import CheckChannel, SourcesResolved
 from contracts.values import Network
-from python_socks import ProxyError
 
 from services.monitor.adapters.platform import ChannelRef, Probe, ProbeError, ProbeFailed, UnsupportedUrl
 from services.monitor.adapters.registry import Registry

@@ -19,7 +19,7 @@ from chassis.migrate import CHASSIS, migrate
 from chassis.service import Service
 from contracts import access, streams, subjects, topology
 from contracts.access import PROVISIONER
-from contracts.config import AddStreamer
+from contracts.config import AddStreamer, CredentialTold, TellCredential
 from contracts.monitor import SourcesResolved
 from contracts.registry import load_vocabulary
 from contracts.system import SERVICES
@@ -281,6 +281,27 @@ async def test_direct_gets_signals_and_commands_between_services(guarded: Guarde
             CheckChannel(streamer_id="s1", url="https://example.org/x", name="x", offline_grace_s=1)
         )
         await on.holds(1, "COMMANDS")
+
+
+async def test_who_may_ask_for_a_credential_and_hear_it(guarded: Guarded) -> None:
+    question, answer = subjects.filter_of(TellCredential), subjects.filter_of(CredentialTold)
+    allowed = {"monitor", "downloader", "danmu"}
+    async with guarded.client("config") as owner:
+        for name in allowed:
+            async with guarded.client(name) as client:
+                heard = asyncio.Event()
+
+                async def hear(subject: str, message: object, heard: asyncio.Event = heard) -> None:
+                    heard.set()
+
+                asker = Bus(client, name)
+                await asker.listen(subjects.signal(CredentialTold, "mine"), hear)
+                await asker.send_direct(TellCredential(credential_id="mine"))
+                await Bus(owner, "config").signal(CredentialTold(credential_id="mine"))
+                await within(heard)
+    for name in set(SERVICES) - allowed - {"config", "gateway"}:
+        async with guarded.client(name) as client:
+            assert await refused(client, publish=[question], subscribe=[answer]) == ({question}, {answer})
 
 
 @pytest.mark.parametrize("service", [name for name in SERVICES if name != "gateway"])

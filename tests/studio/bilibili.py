@@ -118,7 +118,10 @@ class BilibiliEndpoints:
         )
 
     async def play_info(self, request: web.Request, room: Room) -> web.Response:
-        """getRoomPlayInfo: the nested play URLs of the wanted protocols, formats and codecs; null off air."""
+        """getRoomPlayInfo: the nested play URLs of the wanted protocols, formats and codecs; null off air.
+
+        Visitors are not offered the room's ``login_qualities``.
+        """
         if "w_rid" in request.query and not self._keys.accepts(request.query.items()):
             return answer(None, -352, "-352")
         data = _room_init(room) | {"all_special_types": [], "playurl_info": None}
@@ -259,7 +262,9 @@ def _playurl(request: web.Request, room: Room) -> dict[str, Any]:
 
 def _codec(request: web.Request, room: Room, media_format: MediaFormat, codec_name: str) -> dict[str, Any]:
     wanted = request.query.get("qn", "150")
-    offered = sorted(room.options.qualities, reverse=True)
+    visitor = request.cookies.get("SESSDATA", "expired") == "expired"
+    withheld = room.options.login_qualities if visitor else ()
+    offered = sorted((qn for qn in room.options.qualities if qn not in withheld), reverse=True)
     # As the platform does: the best quality that is not above the wanted one, else the lowest there is.
     current = next((qn for qn in offered if wanted.isdecimal() and qn <= int(wanted)), offered[-1])
     path = room.media_path(media_format)

@@ -23,6 +23,7 @@ class RoomOptions(BaseModel):
     number: int | None = Field(default=None, ge=1)
     short_id: int = Field(default=0, ge=0)
     qualities: tuple[int, ...] = Field(default=(10000,), min_length=1, max_length=10)
+    login_qualities: tuple[int, ...] = Field(default=(), max_length=10)
 
     source: Literal["encoder", "loop", "unpaced"] = "encoder"
     formats: tuple[MediaFormat, ...] = Field(default=("flv", "ts", "fmp4"), min_length=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -50,9 +51,29 @@ def open_network_session(policy: EgressPolicy, network: Network, login: Login, *
         cookie_domains=login.domains,
         family=FAMILIES[network.ip_version],
         verify_certificates=not network.allow_invalid_certificate,
-        middlewares=(_overriding(asking(network)), _login_headers(login)),
+        middlewares=(_reachable(network), _overriding(asking(network)), _login_headers(login)),
         **options,
     )
+
+
+def _reachable(network: Network) -> aiohttp.ClientMiddlewareType:
+    """OSError for a host written as an address of the unwanted family, on which aiohttp itself stumbles."""
+    family = socket.AF_UNSPEC if network.proxy else FAMILIES[network.ip_version]
+
+    async def judge(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if family != socket.AF_UNSPEC and (own := _literal_family(request.url.raw_host or "")) and own != family:
+            raise OSError("no address of the wanted family")
+        return await handler(request)
+
+    return judge
+
+
+def _literal_family(host: str) -> socket.AddressFamily | None:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return family_of(host)
 
 
 def _overriding(wanted: Mapping[str, str]) -> aiohttp.ClientMiddlewareType:

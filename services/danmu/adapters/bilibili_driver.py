@@ -52,7 +52,8 @@ class BilibiliSource(ChatDriver):
     ) -> None:
         """`live_api` is by default the one that the monitor asked, which the descriptor names as ``api``.
 
-        `account` gives the login to join with, of which the cookies count (SESSDATA, buvid3); without SESSDATA names may come masked. `jitter` gives numbers in [0, 1).
+        `account` gives the login to join with, of which the cookies count (SESSDATA, buvid3); visitors may see masked names.
+        `jitter` gives numbers in [0, 1).
 
         Raises InvalidDescriptor.
         """

@@ -58,7 +58,7 @@ async def test_a_planned_session_with_chat_is_kept_and_offered() -> None:
     assert query == QUERIES["plan"]
     assert arguments[0] == "s" and arguments[6] == 1_767_225_601_000 and arguments[8] == {"room_id": 1}
     assert arguments[9] == work.metadata.to_dict()
-    assert arguments[10:] == (None, None, False)
+    assert arguments[10:] == (None, None, False, None)
 
 
 async def test_a_session_without_video_is_cut_by_time_from_the_moment_it_is_planned() -> None:
@@ -69,7 +69,7 @@ async def test_a_session_without_video_is_cut_by_time_from_the_moment_it_is_plan
     )
     await handlers.on_recording_planned(event, work)  # type: ignore[arg-type]
     (_, plan), (query, opened) = work.written
-    assert plan[10:] == ("r", 60_000, True)
+    assert plan[10:] == ("r", 60_000, True, None)
     assert query == QUERIES["open_segment"]
     assert opened[:3] == ("s", "r", 0) and before <= opened[3] <= handlers.now_ms()
 

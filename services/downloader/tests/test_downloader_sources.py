@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from contracts.downloader import RecordingRequested
 from contracts.monitor import CheckChannel, SourcesResolved
-from contracts.values import Effective, EndReason, Source
+from contracts.values import Effective, EndReason, Network, Source
 
 from services.downloader.adapters.engine import Offline, SourceFailed, SourcesUnavailable
 from services.downloader.adapters.selection import best
@@ -85,10 +85,17 @@ async def test_a_fresh_answer_is_used_without_asking():
 )
 async def test_anything_else_is_asked_again(last):
     signals = Signals(last=last, answers=[resolved(HLS)])
-    assert await live_sources(signals, quality="1080p").choose(refresh=False) == HLS
+    network = Network(account="mine", proxy="http://127.0.0.1:3128")
+    assert await live_sources(signals, quality="1080p", network=network).choose(refresh=False) == HLS
     (check,) = signals.checks
     assert check == CheckChannel(
-        streamer_id="a", url="http://x/1", name="Ann", offline_grace_s=60.0, quality="1080p", protocol="any"
+        streamer_id="a",
+        url="http://x/1",
+        name="Ann",
+        offline_grace_s=60.0,
+        quality="1080p",
+        protocol="any",
+        network=network,
     )
     assert [one.open for one in signals.subscriptions] == [False]
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from chassis.accounts import Login
 from chassis.egress import EgressPolicy, open_session
-from contracts.values import Chat
+from contracts.values import Chat, Network
 from yarl import URL
 
 from services.monitor.adapters import chats
@@ -25,6 +25,7 @@ from services.monitor.adapters.platform import (
     UnsupportedUrl,
 )
 from services.monitor.adapters.streamlink import StreamlinkAdapter, _new_session
+from tests.studio.proxy import Proxy
 
 MASTER = """#EXTM3U
 #EXT-X-STREAM-INF:BANDWIDTH=1300000,RESOLUTION=1280x720,CODECS="avc1.64001f"
@@ -39,12 +40,16 @@ class Site:
     def __init__(self) -> None:
         self.base = ""
         self.cookies: list[str] = []
+        self.headers: list[dict[str, str]] = []
 
     async def handle(self, request: web.Request) -> web.Response:
         self.cookies.append(request.headers.get("Cookie", ""))
+        self.headers.append(dict(request.headers))
         match request.path:
             case "/master.m3u8":
                 return web.Response(text=MASTER)
+            case "/elsewhere":
+                raise web.HTTPFound(f"http://localhost:{request.url.port}/master.m3u8")
             case "/away":
                 raise web.HTTPFound(f"http://127.0.0.2:{request.url.port}/inside")
         return web.Response(status=404)
@@ -276,6 +281,46 @@ async def test_cookies_go_to_the_site_and_to_nobody_else(site: Site) -> None:
 
     assert probe.title == "auth@.127.0.0.1"
     assert site.cookies == ["auth=1"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_it_asks_as_the_configuration_says_and_no_source_carries_the_login(
+    site: Site, ask: Callable[..., Any], scheme: str
+) -> None:
+    def live(plugin: Any) -> Any:
+        from streamlink.stream.hls import HLSStream
+
+        yield from HLSStream.parse_variant_playlist(plugin.session, f"{site.base}/elsewhere").items()
+
+    login = Login(("127.0.0.1",), {"auth": "c00kie"}, {"X-Token": "t0ken"}, "ann", "pw")
+    async with Proxy("ann", "pw") as proxy:
+        network = Network(proxy=proxy.url(scheme), referer="https://example.org/", user_agent="Aircheck test")
+        probe = await ask(live, network=network, login=login)
+    assert len(proxy.targets) >= 1
+    assert proxy.refused == 0
+    first, second = site.headers
+    assert (first["X-Token"], first["Cookie"]) == ("t0ken", "auth=c00kie")
+    assert "X-Token" not in second and "Cookie" not in second, "the redirect led to another host"
+    assert {one["Referer"] for one in site.headers} == {"https://example.org/"}
+    assert {one["User-Agent"] for one in site.headers} == {"Aircheck test"}
+    assert probe.sources
+    assert not any(secret in repr(probe) for secret in ("c00kie", "t0ken", "pw"))
+
+
+@pytest.mark.parametrize(("version", "reached"), [("4", True), ("6", False)])
+async def test_the_address_family_is_obeyed(site: Site, ask: Callable[..., Any], version: str, reached: bool) -> None:
+    def live(plugin: Any) -> Any:
+        from streamlink.stream.hls import HLSStream
+
+        yield from HLSStream.parse_variant_playlist(plugin.session, f"{site.base}/master.m3u8").items()
+
+    asking = ask(live, network=Network(ip_version=version))
+    if reached:
+        assert (await asking).live
+    else:
+        with pytest.raises(ProbeFailed):
+            await asking
+    assert len(site.headers) == int(reached)
 
 
 @pytest.mark.parametrize(
