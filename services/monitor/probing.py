@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import aiohttp
-from aiohttp_socks import ProxyError
+from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from chassis.accounts import AccountUnavailable, Login
 from chassis.bus import Bus
 from chassis.egress import EgressPolicy, RefusedAddress, open_session
@@ -69,8 +69,8 @@ class Prober:
             raise UnsupportedUrl(str(error)) from error
         except AccountUnavailable as error:
             raise ProbeFailed(str(error)) from None
-        except ProxyError as error:
-            raise ProbeFailed(f"the proxy refuses: {type(error).__name__}") from None
+        except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+            raise ProbeFailed(f"the proxy does not lead there: {type(error).__name__}") from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             # By its name alone: such an error may show the request's headers, and with them a login.
             raise ProbeFailed(f"the platform could not be reached: {type(error).__name__}") from error

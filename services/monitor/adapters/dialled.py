@@ -11,7 +11,7 @@ import aiohttp
 from chassis.egress import EgressPolicy, RefusedAddress, check_url, resolve_checked
 from chassis.network import FAMILIES, family_of, proxy_of
 from contracts.values import Source
-from python_socks import ProxyError
+from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from python_socks.async_.asyncio import Proxy
 from yarl import URL
 
@@ -21,6 +21,9 @@ from services.monitor.adapters.registry import AdapterOptions, adapter
 
 DIALLED = {"rtmp": 1935, "rtmps": 443, "srt": 9000}
 """Schemes that no HTTP client understands, with the port where none is written."""
+
+NOBODY_LISTENS = frozenset({3, 4, 5, 91, 502, 503, 504})
+"""What a proxy answers when the other end does: unreachable or refused (RFC 1928, section 6), rejected or failed (SOCKS4), bad gateway (HTTP)."""
 
 
 @adapter(order=21)
@@ -73,7 +76,9 @@ class Dialled:
         try:
             async with asyncio.timeout(self._timeout_s):
                 connected = await dialling
-        except ProxyError as error:
+        except (ProxyError, ProxyConnectionError, ProxyTimeoutError) as error:
+            if getattr(error, "error_code", None) in NOBODY_LISTENS:
+                return False
             raise ProbeFailed(f"the proxy does not lead there: {type(error).__name__}") from None
         except (OSError, TimeoutError):
             return False

@@ -104,6 +104,19 @@ async def test_a_stream_behind_headers_and_a_proxy_is_seen(scheme: str) -> None:
     assert not [one for one in (COOKIE, HEADER, PASSWORD) if one in repr(ears.signals) + str(refused.value)]
 
 
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+@pytest.mark.parametrize("kind", ["flv", "rtmp"])
+async def test_a_proxy_that_is_away_is_a_failed_check_and_not_an_offline_channel(scheme: str, kind: str) -> None:
+    async with Studio() as studio, prober({}) as (asked, ears):
+        await studio.put_on_air("1")
+        async with Proxy() as proxy:
+            gone = proxy.url(scheme)
+        url = studio.flv_url("1") if kind == "flv" else f"rtmp://{studio.url.removeprefix('http://')}/live"
+        with pytest.raises(ProbeFailed):
+            await asked.probe(check(url, proxy=gone))
+    assert ears.signals == []
+
+
 async def test_a_login_does_not_follow_a_redirect_and_serves_no_other_check() -> None:
     seen: list[tuple[str, bool, bool]] = []
 
