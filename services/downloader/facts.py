@@ -78,7 +78,7 @@ class Facts:
             artifact=artifact,
             start_ms=event.start_ms,
             duration_ms=event.duration_ms,
-            started_at=opened.started_at,
+            started_at=event.started_at.isoformat() if event.started_at else opened.started_at,
             split_reason=event.reason,
             repairs=event.repairs,
         )

@@ -74,6 +74,8 @@ class SegmentCompleted:
     duration_ms: int
     reason: str
     repairs: tuple[Json, ...] = ()
+    started_at: datetime | None = None
+    """When its first media was on air, if more is known than when it was opened."""
     joint: Callable[[], Json] | None = None
     """How another owner goes on behind this file, should everything after it be lost with its machine."""
 

@@ -30,6 +30,8 @@ PIECE_MS = 100
 """Media goes to the file in pieces of this length and not by groups of pictures, which last seconds: a killed process loses less."""
 MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
+SETTLED_S = 3.0
+"""A server begins with what it holds, and a file is opened with the first of it: only later is it known when that was on air."""
 WRITE_BYTES = 64 << 10
 """What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
 JOIN_S = 30.0
@@ -56,6 +58,8 @@ class FlvStream:
         self._end_at = start.position_at
         self._held = HeldFlv(Spill(take.hold.folder), max_bytes=take.hold.max_bytes) if take.hold else None
         self._left = asyncio.Event()
+        self._opened_at = 0.0
+        self._on_air_at = 0.0
 
     @property
     def progress(self) -> Progress:
@@ -194,7 +198,14 @@ class FlvStream:
             raise SourceFailed(f"not an FLV stream ({type(error).__name__})") from error
         except OSError as error:
             raise DiskFailed(_reason(error)) from error
+        if at - self._opened_at < SETTLED_S:
+            self._settle(recorder)
         self._note_left(recorder.left)
+
+    def _settle(self, recorder: flv.FlvRecorder) -> None:
+        on_air = recorder.timeline.on_air(self._file_start_ms)
+        if on_air is not None:
+            self._on_air_at = min(self._on_air_at, on_air)
 
     def _connected(self, now: float) -> flv.FlvRecorder:
         """The recorder, told about a new connection only when its first bytes are here."""
@@ -212,6 +223,7 @@ class FlvStream:
             )
         elif self._fresh_connection:
             self._tell(self._recorder.reconnected(round((now - self._last_data_at) * 1000)))
+            self._opened_at = 0.0
         self._fresh_connection = False
         return self._recorder
 
@@ -238,7 +250,9 @@ class FlvStream:
 
     def _opened(self, event: flv.SegmentOpened) -> None:
         on_air = self._recorder.timeline.on_air(event.start_ms) if self._recorder else None
-        started_at = datetime.fromtimestamp(min(time.time(), on_air or time.time()), UTC)
+        now = self._opened_at = time.time()
+        self._on_air_at = min(now, on_air or now)
+        started_at = datetime.fromtimestamp(self._on_air_at, UTC)
         if not self.flowing:
             self._gaps.close(event.start_ms)
         self._next_index, self._file_start_ms = event.index + 1, event.start_ms
@@ -255,6 +269,7 @@ class FlvStream:
                 duration_ms=event.duration_ms,
                 reason="end" if event.reason is flv.SplitReason.END_OF_STREAM else event.reason.value,
                 repairs=to_records(event.repairs, MAX_REPAIRS),
+                started_at=datetime.fromtimestamp(self._on_air_at, UTC),
                 joint=_joint(event.tail) if event.tail is not None else None,
             )
         )

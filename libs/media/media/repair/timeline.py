@@ -9,7 +9,7 @@ from typing import Final
 
 _WALL_SPACING_MS: Final = 1000
 _MAX_POINTS: Final = 200_000
-_ARRIVALS: Final = 16
+_ARRIVALS: Final = 256
 
 
 class Timeline:

@@ -97,7 +97,7 @@ class TimestampRepair:
         excess = self._excess(group, self._end - before)
         if self._jumps:
             self._report_jumps(excess)
-        if group.completed_at is not None and group.ends:
+        if group.completed_at is not None:
             self._timeline.add_arrival(group.completed_at, self._end)
         if group.received_at is not None:
             self._timeline.add_wall(group.received_at, tags[0].timestamp)
