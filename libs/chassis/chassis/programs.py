@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +83,16 @@ async def open_program(
     parting: Parting | None = None,
     given: bytes | None = None,
     search_path: str | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a program in a process group of its own while the block runs, and read its output as it comes.
 
     ``given`` is written to its standard input, which is then closed. After the block the whole group is ended; when this process dies,
-    the kernel kills the program. ``search_path`` is what a Python program of ours imports from. Raises OSError when it cannot be started.
+    the kernel kills the program. ``search_path`` is what a Python program of ours imports from, ``variables`` are added to its environment,
+    which others on this machine may see. Raises OSError when it cannot be started.
     """
     loop = asyncio.get_running_loop()
-    environment = clean_environment(folder) | ({"PYTHONPATH": search_path} if search_path else {})
+    environment = clean_environment(folder) | dict(variables or {}) | ({"PYTHONPATH": search_path} if search_path else {})
     transport, program = await loop.subprocess_exec(
         lambda: _Program(loop),
         *arguments,

@@ -111,9 +111,11 @@ class FfmpegFeed:
     async def _running(self, source: list[str], way: Relay | Gate | None) -> AsyncIterator[AsyncIterator[bytes]]:
         arguments = [self._executable, *_QUIET, *self._input(), *source, *self._output()]
         parting = Parting(GRACE_S, signal.SIGINT)
+        # ffmpeg's own name for it, read for every connection it makes over HTTP.
+        variables = {"http_proxy": way.proxy} if isinstance(way, Relay) else {}
         try:
             with workplace() as folder:
-                async with open_program(arguments, folder=folder, parting=parting) as program:
+                async with open_program(arguments, folder=folder, parting=parting, variables=variables) as program:
                     yield self._chunks(program, way)
         except OSError as error:
             raise SourceFailed(f"ffmpeg cannot be started ({type(error).__name__})") from None

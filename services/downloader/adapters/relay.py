@@ -1,6 +1,8 @@
 """A loopback web server that fetches for a program: it gets media without ever seeing an address, a cookie or a proxy.
 
-Playlists are rewritten so that everything they name comes through here too; each request is judged like one of our own.
+Playlists are rewritten so that everything they name comes through here too; each request is judged like one of our own. What a playlist
+names in a way that only the program understands still comes here: this server is the program's proxy for everything (:attr:`Relay.proxy`),
+and knows nothing but what it rewrote.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from services.downloader.adapters.variant import variant_of
 MAX_PLAYLIST_BYTES = 8 << 20
 MAX_KNOWN = 8192
 """Addresses that are remembered; a window of a few hundred segments and their keys are asked for."""
-SNIFF_BYTES = 7
-_URI = re.compile(rb'URI="([^"]*)"')
+_PLAYLIST, _BOM = b"#EXTM3U", b"\xef\xbb\xbf"
+SNIFF_BYTES = len(_BOM + _PLAYLIST)
+_URI = re.compile(rb'\bURI=(?:"([^"]*)"|([^",\s]*))')
+"""RFC 8216 wants the quotes, programs do without them."""
 
 
 class Relay:
@@ -46,6 +50,11 @@ class Relay:
         self._base = ""
         self._first = source.url
         self.failure: SourceFailed | None = None
+
+    @property
+    def proxy(self) -> str:
+        """What the program's HTTP connections are to go through: an address that was not rewritten is unknown here, and refused."""
+        return str(URL(self._base).origin())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
@@ -72,18 +81,18 @@ class Relay:
         answer: web.StreamResponse | None = None
         try:
             async with request(self._session, url, headers, timeout) as response:
-                head = await response.content.read(SNIFF_BYTES)
-                if head.startswith(b"#EXTM3U"):
+                head = await _head(response)
+                if head.removeprefix(_BOM).startswith(_PLAYLIST):
                     rest = await read_bounded(response, MAX_PLAYLIST_BYTES)
-                    return web.Response(body=self._rewritten(head + rest, str(response.url)))
+                    return web.Response(body=self._rewritten((head + rest).removeprefix(_BOM), str(response.url)))
                 answer = _answer(response)
                 await answer.prepare(asked)
                 await answer.write(head)
                 async for chunk in response.content.iter_any():
                     await answer.write(chunk)
                 return answer
-        except (SourceFailed, ResponseTooLarge) as error:
-            self.failure = error if isinstance(error, SourceFailed) else SourceFailed("the playlist is too large")
+        except (SourceFailed, ValueError) as error:
+            self.failure = error if isinstance(error, SourceFailed) else SourceFailed(_unusable(error))
             if answer is None:
                 raise _status(self.failure) from None
             answer.force_close()
@@ -120,7 +129,7 @@ class Relay:
 
     def _line(self, line: bytes, base: str) -> bytes:
         if line.startswith(b"#"):
-            return _URI.sub(lambda match: b'URI="' + self._here(match[1], base) + b'"', line)
+            return _URI.sub(lambda match: b'URI="' + self._here(match[1] or match[2] or b"", base) + b'"', line)
         return self._here(line, base) if line else line
 
     def _here(self, uri: bytes, base: str) -> bytes:
@@ -138,6 +147,19 @@ class Relay:
             _, forgotten = self._known.popitem(last=False)
             self._names.pop(forgotten, None)
         return name
+
+
+async def _head(response: aiohttp.ClientResponse) -> bytes:
+    """Enough to know a playlist by, in however small pieces it comes."""
+    head = b""
+    while len(head) < SNIFF_BYTES and (piece := await response.content.read(SNIFF_BYTES - len(head))):
+        head += piece
+    return head
+
+
+def _unusable(error: ValueError) -> str:
+    too_large = isinstance(error, ResponseTooLarge)
+    return "the playlist is too large" if too_large else "the playlist names what is no address"
 
 
 def _ending(url: str) -> str:
