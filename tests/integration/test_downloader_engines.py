@@ -200,8 +200,10 @@ async def test_yt_dlp_finds_the_media_of_a_page_and_another_engine_plays_it(tmp_
         await studio.put_on_air("1", formats=["flv", "ts"])
         media.append(studio.hls_url("1", "ts"))
         source = Source(url=page, protocol="page")
-        options = {"yt-dlp": {"player": player}}
-        async with recording(tmp_path / "files", source, engine="yt-dlp", engine_options=options) as one:
+        options, network = {"yt-dlp": {"player": player}}, Network(ip_version="4")
+        async with recording(
+            tmp_path / "files", source, engine="yt-dlp", engine_options=options, network=network
+        ) as one:
             await one.media(2000)
     (file,) = one.files
     assert file.suffix == {"auto": ".ts", "ffmpeg": ".flv"}[player]

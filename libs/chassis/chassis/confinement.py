@@ -29,7 +29,7 @@ def confine(policy: EgressPolicy, *, proxy: tuple[str, int] | None = None, progr
     def judge(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _CONNECTS:
             _judge_connection(policy, open_doors, arguments)
-        elif event == "socket.bind":
+        elif event == "socket.bind" and not _is_outgoing(arguments[-1]):
             raise RefusedAddress("this process listens to nobody")
         elif event in _STARTS and str(arguments[0]) not in programs:
             raise PermissionError("this process may not start programs")
@@ -55,6 +55,11 @@ def _judge_connection(
         raise RefusedAddress("a name was not resolved before it was connected to") from None
     if category := policy.refusal(address):
         raise RefusedAddress(f"the address is a {category} one")
+
+
+def _is_outgoing(where: Any) -> bool:
+    """Whether a socket is bound as before a connection of one address family: to any address, at a port of the system's choice."""
+    return isinstance(where, tuple) and where[:2] in (("0.0.0.0", 0), ("::", 0))  # noqa: S104 - judged, not listened to
 
 
 def _addresses(proxy: tuple[str, int]) -> frozenset[tuple[str, int]]:

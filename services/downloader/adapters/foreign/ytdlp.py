@@ -14,6 +14,7 @@ from contracts.engines import YtDlpOptions
 
 from services.downloader.adapters.foreign.job import OFFLINE_EXIT, Job, Unplayable, refuse, take
 
+_FAMILIES = {"any": None, "4": "0.0.0.0", "6": "::"}  # noqa: S104 - which family is connected with, no server
 _HEIGHT = re.compile(r"(\d{3,4})p?\d*\Z")
 
 
@@ -56,7 +57,7 @@ def _information(job: Job) -> dict[str, Any]:
         "proxy": job.proxy or "",
         "nocheckcertificate": not job.verify,
         "http_headers": {**job.headers, **(job.login_headers if _all_covered(job) else {})},
-        "source_address": {"any": None, "4": "0.0.0.0", "6": "::"}[job.ip_version],  # noqa: S104 - a family, not a server
+        "source_address": None if job.proxy else _FAMILIES[job.ip_version],
     }
     with YoutubeDL(parameters) as client:
         for domain in job.login_domains:
