@@ -219,9 +219,12 @@ class Streaming:
         if not self.file.long:
             return
         if not self._sent.upload_id:
+            # Noted before anything is sent: an upload that nobody knows of would lie in the bucket for ever, and cost.
             upload_id = await self._bucket.create(self._sent.key, {})
-            first = await self._put(1, self.file.head(), upload_id)
-            await self._keep(replace(self._sent, upload_id=upload_id, parts=(first,)), len(self.file.head()))
+            await self._keep(replace(self._sent, upload_id=upload_id), 0)
+        if not self._sent.parts:
+            head = self.file.head()
+            await self._keep(replace(self._sent, parts=(await self._put(1, head),)), len(head))
         while (data := self._pending or self.file.take()) is not None:
             self._pending = data
             part = await self._put(len(self._sent.parts) + 1, data)
@@ -235,11 +238,11 @@ class Streaming:
         self._sent = replace(sent, size=size, cursor=self._cursor_at(size))
         await self._note(self._sent)
 
-    async def _put(self, number: int, data: bytes, upload_id: str = "") -> Part:
+    async def _put(self, number: int, data: bytes) -> Part:
         if number > MAX_PARTS:
             raise OSError(errno.EFBIG, "an object has at most 10000 parts")
         body = await asyncio.to_thread(Body.of, data)
-        return await self._bucket.put_part(self._sent.key, upload_id or self._sent.upload_id, number, body)
+        return await self._bucket.put_part(self._sent.key, self._sent.upload_id, number, body)
 
 
 async def assemble(bucket: S3Multipart, sent: Sent) -> bool:

@@ -16,7 +16,7 @@ from tenacity import wait_none
 
 from libs.media.tests import flv_streams as flv
 from services.downloader.adapters.streamed import Sent, StreamedFile, Streaming, assemble
-from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
+from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, Seen
 
 PART = 4096
 
@@ -87,6 +87,36 @@ async def test_parts_are_sent_while_the_file_grows(server: S3Server, bucket: S3M
     assert sorted(upload.parts) == [1, 2, 3]
     await streaming.abort()
     assert server.uploads == {}
+
+
+async def test_an_upload_is_noted_before_anything_of_it_is_sent(server: S3Server, bucket: S3Multipart) -> None:
+    # given a bucket that begins uploads, but takes no part
+    server.fail = lambda request: 403 if request.method == "PUT" else 0
+    file, streaming, noted = begun(bucket)
+    file.write(bytes(2 * PART))
+    sent = await noted.until(0)
+    # when its owner is gone, then whoever comes next finds the upload and ends it
+    await streaming.stop()
+    assert (sent.upload_id, sent.parts, sent.size) == (*server.uploads, (), 0)
+    assert not await assemble(bucket, sent)
+    assert server.uploads == {}
+
+
+async def test_a_first_part_that_is_refused_begins_no_second_upload(server: S3Server, bucket: S3Multipart) -> None:
+    refused = asyncio.Event()
+
+    def refuse_once(request: Seen) -> int:
+        if request.method != "PUT" or refused.is_set():
+            return 0
+        refused.set()
+        return 403
+
+    server.fail = refuse_once
+    file, streaming, noted = begun(bucket)
+    file.write(bytes(2 * PART))
+    await noted.until(2)
+    assert refused.is_set() and len(server.uploads) == 1
+    await streaming.abort()
 
 
 async def test_a_lost_owners_flv_is_finished_from_the_bucket(server: S3Server, bucket: S3Multipart) -> None:
