@@ -92,6 +92,8 @@ class Runner:
                 return Again(RESERVED_S)  # whoever stands by for it loses less
             return await self._go_on(lease, journal, before, Facts(before.request), standby)
         finally:
+            if before.epoch == 0:  # also one that ended before it got to its engine: others would wait for its outcome
+                self._outside.breakers.left(key_of(before.request.effective))
             if standby is not None:
                 await standby.close()
 
@@ -192,7 +194,6 @@ class Runner:
             # A finished file could not be synced or named: it stays a part, which the end recovers if the disk allows it.
             ended = Ended(EndReason.FAILED, f"the disk refuses: {error.strerror or type(error).__name__}")
         finally:
-            beginning.over()
             await session.stop_streams()
             session.close()
         return ended, leaving

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contracts.values import Effective, EngineName, Source
-from yarl import URL
 
 from services.downloader.adapters.capture import Sources
 from services.downloader.adapters.engine import Emit, EngineEvent, SegmentOpened, SourceFailed
+from services.downloader.adapters.network import host_of
 from services.downloader.breaker import Breakers, key_of
 from services.downloader.facts import Facts
 
@@ -61,12 +61,7 @@ class Beginning:
 
         return tell
 
-    def over(self) -> None:
-        """The recording ended."""
-        if not self._flows:
-            self._breakers.left(self._key)
-
     def _origin(self, source: Source) -> str:
         """Our own engine fails with its server, another program with what it was asked for."""
         native = self._effective.engine is EngineName.NATIVE
-        return URL(source.url).host or self._streamer if native else self._streamer
+        return host_of(source) or self._streamer if native else self._streamer

@@ -1,10 +1,13 @@
 from types import SimpleNamespace
 
 import pytest
+from chassis.errors import LeaseLost
+from chassis.leases import Lease
 from contracts.values import Effective, EngineName, Network, Source
 
 from services.downloader.adapters.engine import SegmentOpened, SourceFailed
 from services.downloader.breaker import Breakers, Key, Policy, key_of
+from services.downloader.runner import Runner
 from services.downloader.waiting import Beginning
 
 POLICY = Policy(failures=3, cool_down_s=60)
@@ -161,3 +164,31 @@ def test_a_break_after_the_first_media_is_no_failure_to_begin(rig):
     for host in "abcdef":
         one.failed(source(host), SourceFailed("drop"))
     assert rig.breakers.admit(key) == 0 and len(told) == 1
+
+
+async def test_a_recording_that_ends_before_its_engine_gives_the_trial_back(rig):
+    """It was let in to try the engine, and then lost its lease, or was stopped, or the database went away."""
+    names = {"recording_id": "r1", "session_id": "s1", "streamer_id": "m1"}
+    request = SimpleNamespace(**names, effective=Effective(engine=EngineName.FFMPEG))
+    key = key_of(request.effective)
+    for origin in "abc":
+        rig.breakers.failed(key, origin)
+    rig.now += 60
+
+    async def load():
+        return SimpleNamespace(request=request, ended=False, stop=None, epoch=0)
+
+    async def append(_):
+        raise LeaseLost("recording:r1")
+
+    journal = SimpleNamespace(load=load, append=append)
+    outside = SimpleNamespace(
+        settings=SimpleNamespace(worker="w"),
+        journal_of=lambda *_: journal,
+        guard=SimpleNamespace(refusal=""),
+        breakers=rig.breakers,
+    )
+    lease = Lease("recording:r1", 1)
+    with pytest.raises(LeaseLost):
+        await Runner(outside)._own(lease)
+    assert rig.state == [("open", 0)] and rig.breakers.admit(key) == 0
