@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from chassis.accounts import Login
 from chassis.egress import MEDIA_READ_BUFFER, EgressPolicy, resolve_checked
 from chassis.network import FAMILIES, asking, family_of, open_network_session, proxy_of
 from contracts.values import Network, Source
+from yarl import URL
 
 from services.downloader.adapters.engine import SourceFailed
 
@@ -17,6 +19,9 @@ USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36"
 )
 """Several content networks refuse clients that do not look like a browser."""
+
+_SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}: [^\x00-\x08\x0a-\x1f\x7f]{0,8192}")
+"""A header as RFC 9110 allows it. Those of a source come from the outside, and one that breaks a request would break it every time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +41,8 @@ class Access:
 
     def headers(self, source: Source) -> dict[str, str]:
         """The headers of a request for a source: its own, then what the configuration says instead. Never a secret."""
-        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **source.headers}
+        sendable = {name: value for name, value in source.headers.items() if _SENDABLE.fullmatch(f"{name}: {value}")}
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **sendable}
         for name, value in asking(self.network).items():
             headers = {one: kept for one, kept in headers.items() if one.lower() != name.lower()} | {name: value}
         return headers
@@ -54,6 +60,14 @@ class Access:
             )
         except ValueError:
             raise SourceFailed("the account's cookies cannot be sent") from None
+
+
+def host_of(source: Source) -> str:
+    """The host that a source comes from, in small letters; empty when its address is none."""
+    try:
+        return (URL(source.url).host or "").lower()
+    except ValueError:
+        return ""
 
 
 async def judged_address(host: str, port: int, access: Access) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from contracts.values import Effective, Selection, Source
-from yarl import URL
 
 from services.downloader.adapters.engine import SourcesUnavailable
+from services.downloader.adapters.network import host_of
 
 _SAME_CODEC = {"h264": "avc", "avc1": "avc", "h265": "hevc", "hvc1": "hevc", "hev1": "hevc", "av01": "av1"}
 
@@ -30,7 +30,7 @@ def best(sources: Sequence[Source], effective: Effective, failures: Callable[[So
             _place_in(selection.codecs, lambda wish: _is_codec(source, wish)),
             effective.protocol not in ("any", source.protocol),
             not _has_quality(source, effective.quality),
-            _place_in(selection.prefer_cdns, lambda wish: wish.lower() in _host(source)),
+            _place_in(selection.prefer_cdns, lambda wish: bool(wish) and wish.lower() in host_of(source)),
             source.priority,
             -source.bitrate,
         )
@@ -40,7 +40,7 @@ def best(sources: Sequence[Source], effective: Effective, failures: Callable[[So
 
 def _excluded(source: Source, selection: Selection) -> bool:
     """A source without a known bitrate is inside of any bounds."""
-    host = _host(source)
+    host = host_of(source)
     if any(blocked.lower() in host for blocked in selection.block_cdns if blocked):
         return True
     if not source.bitrate:
@@ -64,10 +64,6 @@ def _is_codec(source: Source, wish: str) -> bool:
 def _codec(name: str) -> str:
     short = name.strip().lower().partition(".")[0]
     return _SAME_CODEC.get(short, short)
-
-
-def _host(source: Source) -> str:
-    return (URL(source.url).host or "").lower()
 
 
 def _has_quality(source: Source, wanted: str) -> bool:

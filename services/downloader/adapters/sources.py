@@ -15,7 +15,6 @@ from contracts.downloader import RecordingRequested
 from contracts.message import Command, Message, Signal
 from contracts.monitor import CheckChannel, SourcesResolved
 from contracts.values import Effective, EndReason, Source
-from yarl import URL
 
 from services.downloader.adapters.engine import Offline, SourceFailed, SourcesUnavailable
 from services.downloader.adapters.selection import best
@@ -185,5 +184,4 @@ async def _unsubscribe(subscription: Any) -> None:
 
 
 def _place(source: Source) -> str:
-    url = URL(source.url)
-    return f"{url.host}:{url.port}{url.path}"
+    return source.url.partition("?")[0]

@@ -1,9 +1,11 @@
 """Which source is taken when a channel has several."""
 
 import pytest
+from chassis.egress import EgressPolicy
 from contracts.values import Effective, Selection, Source
 
 from services.downloader.adapters.engine import SourcesUnavailable
+from services.downloader.adapters.network import Access
 from services.downloader.adapters.selection import best
 
 FLV = Source(
@@ -59,3 +61,14 @@ def test_the_format_is_a_narrower_wish_than_the_protocol():
 def test_what_is_blocked_is_not_taken_for_lack_of_another():
     with pytest.raises(SourcesUnavailable, match="excludes"):
         chosen(block_cdns=("example",))
+
+
+def test_an_address_that_is_none_is_chosen_like_another_and_fails_when_it_is_played():
+    broken = Source(url="http://[broken/a.flv", protocol="flv")
+    assert best([broken], Effective(selection=Selection(block_cdns=("x",))), lambda _: 0.0) == broken
+
+
+def test_a_header_of_a_source_that_would_break_requests_is_left_out():
+    told = {"Referer": "https://a.example/", "X-Bad": "a\r\nHost: b", "No Name": "x", "X-Zero": "\0"}
+    sent = Access(EgressPolicy()).headers(FLV.model_copy(update={"headers": told}))
+    assert sent.keys() & told.keys() == {"Referer"}
