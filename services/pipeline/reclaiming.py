@@ -66,6 +66,8 @@ class Reclaimer:
             await self._tell(lease, [domain.answer(lease.id, found)])
         if not request.dry_run:
             sessions, size = await self._remove(lease, found)
+            if lease.handing_over.is_set():
+                return Again()  # what is left goes with another replica
             await self._tell(lease, [ReclaimCompleted(request_id=lease.id, sessions=sessions, bytes=size)])
         return Done()
 
@@ -78,8 +80,7 @@ class Reclaimer:
         async with self._service.pool.acquire() as connection:
             rows = await store.finished_sessions(connection)
             uploads = await store.uploads(connection)
-            busy = await self._busy(await store.open_runs(connection))
-        busy |= {one.session_id for one in uploads if not one.done}
+        busy = await self._under_way()
         # What was uploaded somewhere is never removed there, whatever the roots are.
         kept = {one.destination for one in uploads}
         sources = {one.source for one in uploads if one.done}
@@ -99,10 +100,13 @@ class Reclaimer:
             )  # fmt: skip
         return found
 
-    async def _busy(self, run_ids: Sequence[str]) -> set[str]:
+    async def _under_way(self) -> set[str]:
+        """Sessions with runs or uploads that are not over."""
         async with self._service.pool.acquire() as connection:
+            uploading = {one.session_id for one in await store.uploads(connection) if not one.done}
+            run_ids = await store.open_runs(connection)
             plans = [(await eventlog.load(connection, RUN, run_id)).state.plan for run_id in run_ids]
-        return {plan.session_id for plan in plans if plan is not None}
+        return uploading | {plan.session_id for plan in plans if plan is not None}
 
     async def _uploaded(
         self, policy: Policy, session_id: str, here: Sequence[Artifact], sources: set[str]
@@ -123,6 +127,8 @@ class Reclaimer:
         for going in found:
             if going.blocked or lease.lost.is_set() or lease.handing_over.is_set():
                 continue
+            if going.candidate.session_id in await self._under_way():
+                continue  # it began while others were removed: the next look decides anew
             log.info("reclaim.session", session=going.candidate.session_id, reason=going.reason)
             async with self._service.unit(fence=lease.fence) as work:
                 at = await work.load(SESSION, going.candidate.session_id)
