@@ -68,8 +68,12 @@ class Replica:
         while True:
             await wait_for_event(self._wake, EVERY_S)
             self._wake.clear()
-            await self.look()
-            await self._tell()
+            try:
+                await self.look()
+                await self._tell()
+            except Exception:
+                # Without this loop the replica would follow no slots any more, and say nothing of itself.
+                log.exception("replica.failed")
 
     async def look(self) -> None:
         """Read what is set; while the database is away, what was known holds."""

@@ -138,6 +138,8 @@ class Standbys:
                 await self._wait_for_turn(offer.recording_id, running)
         except UNREACHABLE as error:
             log.warning("standby.unreachable", recording_id=offer.recording_id, error=repr(error)[:200])
+        except Exception:
+            log.exception("standby.failed", recording_id=offer.recording_id)
         finally:
             await asyncio.shield(self._step_back(offer.recording_id))
 

@@ -92,7 +92,9 @@ async def open_program(
     which others on this machine may see. Raises OSError when it cannot be started.
     """
     loop = asyncio.get_running_loop()
-    environment = clean_environment(folder) | dict(variables or {}) | ({"PYTHONPATH": search_path} if search_path else {})
+    environment = (
+        clean_environment(folder) | dict(variables or {}) | ({"PYTHONPATH": search_path} if search_path else {})
+    )
     transport, program = await loop.subprocess_exec(
         lambda: _Program(loop),
         *arguments,

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 from chassis.database import UNREACHABLE, Pool
+from chassis.waiting import wait_for_event
 
 from services.gateway.realtime.mailbox import Mailbox
 from services.gateway.store import events
@@ -123,8 +124,7 @@ class Follower:
                 log.warning("follower.failed", error=repr(error))
             except Exception:
                 log.exception("follower.failed")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.poll_s)
+            await wait_for_event(self._wake, self.poll_s)
 
     async def _read(self) -> bool:
         page = await events.after(self.pool, self.position, PAGE)
