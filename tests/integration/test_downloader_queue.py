@@ -134,12 +134,12 @@ async def test_an_engine_that_fails_everywhere_is_left_alone_until_one_tries(
         dead = [Source(url=f"http://{host}:9/1.flv", protocol="flv") for host in ("127.0.0.1", "localhost")]
         world.sources = lambda: tuple(dead)
         given = settings(
-            nats_url, postgres_dsn, tmp_path, breaker_failures=2, breaker_cool_down_s=2, reconnect_cap_s=0.2
+            nats_url, postgres_dsn, tmp_path, breaker_failures=2, breaker_cool_down_s=8, reconnect_cap_s=0.2
         )
         async with running(build(given)):
             await world.start("r1")
             await eventually(lambda: _open_breakers("native"))
-            # when another recording is asked for, then it waits
+            # when another recording is asked for, then it waits (the metric is told every five seconds: the cool-down is longer)
             await world.start("r2")
             await handled(nats_url)
             assert started(world) == ["r1"]
