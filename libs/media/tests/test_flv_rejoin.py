@@ -69,6 +69,24 @@ def test_media_lost_between_connections_is_a_gap_of_known_length():
     assert (gap.amount, gap.output_timestamp, gap.input_timestamp) == (seam.gap_ms, seam.at_ms, 21_600)
 
 
+@pytest.mark.parametrize("lost", range(6))
+def test_a_few_lost_frames_are_told_although_the_clock_of_the_file_goes_on_over_them(lost):
+    # given a connection that breaks behind a whole group, and another one that begins some frames later in the stream
+    source = flv.gops(0, range(8))
+    rejoined = [tag for tag in source[4 * 28 :] if tag.timestamp >= source[4 * 28].timestamp]
+    video = [tag for tag in rejoined if tag.type == VIDEO]
+    begin, pace = video[lost].timestamp, video[1].timestamp - video[0].timestamp
+    after = [Tag.of(tag.type, tag.timestamp, tag.payload) for tag in rejoined if tag.timestamp >= begin]
+    recording = flv.record(flv.stream(*source[: 4 * 28]), flv.stream(*after))
+    # then the seam says how much is missing, none being nothing
+    (seam,) = recording.of(Rejoined)
+    assert seam.gap_ms == pytest.approx(lost * pace, abs=pace // 4)
+    assert seam.seamless == (lost == 0)
+    # and the file keeps the times of the source
+    (content,) = recording.contents
+    assert [tag.timestamp for tag in flv.media(content)] == [tag.timestamp for tag in (*source[: 4 * 28], *after)]
+
+
 @pytest.mark.parametrize(("offline", "expected"), [(4_500, 4_500), (None, None)])
 def test_a_gap_after_which_the_clock_restarted_has_the_length_somebody_measured(offline, expected):
     recording = flv.Recording()

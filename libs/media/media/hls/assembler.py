@@ -108,6 +108,11 @@ class Assembler:
         slot.lost = GapReason.FAILED
         return self._release(now)
 
+    def wants(self, task: SegmentTask) -> bool:
+        """Whether a planned segment is neither here nor given up."""
+        slot = self._slots.get(task.order)
+        return slot is not None and slot.data is None and slot.lost is None
+
     def needs_init(self, task: SegmentTask) -> InitSection | None:
         """The initialisation section to fetch for this segment, or None when there is none or it is here or lost."""
         return task.init if task.init is not None and task.init not in self._inits else None

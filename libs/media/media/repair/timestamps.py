@@ -38,6 +38,7 @@ class _Channel:
     seen_shift: int  # how much of the common shift is in `offset`
     last: int | None = None
     step: int = 0  # of a frame
+    pace: int = 0  # between the last two tags, however far apart
 
 
 class TimestampRepair:
@@ -87,8 +88,11 @@ class TimestampRepair:
         if group.source_shift:
             self._realign(group.source_shift)
         first_source, before = tags[0].timestamp, self._end
+        lasts = {kind: channel.last for kind, channel in self._channels.items()}
         self._rewrite(tags)
         self._after_break = False
+        if group.reconnected and group.source_shift is None and not self._jumps:
+            self.gap_ms = self._hole(tags, lasts)
         self._learn_steps(tags)
         self._log.position = self._end
         self._timeline.add_source(self._connection, first_source, tags[0].timestamp)
@@ -198,11 +202,23 @@ class TimestampRepair:
             self.gap_ms = measured
         return max(0, excess or 0) if self.gap_ms is None else self.gap_ms
 
+    def _hole(self, tags: list[Tag], lasts: Mapping[int, int | None]) -> int:
+        """What is missing between two connections whose clock went on, where it is too short for a jump: the file keeps its time."""
+        kind = AUDIO if lasts[VIDEO] is None else VIDEO
+        last, first = lasts[kind], next((tag.timestamp for tag in tags if tag.type == kind), None)
+        if last is None or first is None:
+            return 0
+        pace = self._channels[kind].pace or self._channels[kind].step
+        missing = first - last - pace
+        # Less than half a frame is the jitter of timestamps.
+        return missing if 2 * missing >= pace else 0
+
     def _learn_steps(self, tags: list[Tag]) -> None:
         for tag_type, usual, fallback in ((VIDEO, _VIDEO_STEPS, _VIDEO_STEP), (AUDIO, _AUDIO_STEPS, _AUDIO_STEP)):
             last = [tag.timestamp for tag in tags[-64:] if tag.type == tag_type][-2:]
             channel = self._channels[tag_type]
             if len(last) == 2:
+                channel.pace = max(0, last[1] - last[0])
                 channel.step = last[1] - last[0] if last[1] - last[0] in usual else fallback
 
 
