@@ -34,6 +34,10 @@ class SourceFailed(Exception):
         return self.over or self.status in EXPIRED
 
 
+class LineFailed(SourceFailed):
+    """The connection could not be made, broke, or brought nothing in time: nobody refused, and the same address may work in a moment."""
+
+
 class NeedsFfmpeg(SourceFailed):
     """Our own engine cannot record this source, but ffmpeg can."""
 
@@ -138,6 +142,7 @@ class Gaps:
 
     def __init__(self, emit: Emit, *, open_at_ms: int | None = None) -> None:
         self._emit, self._at_ms = emit, open_at_ms
+        self._cause = ""
 
     @property
     def is_open(self) -> bool:
@@ -146,9 +151,14 @@ class Gaps:
 
     def open(self, at_ms: int, cause: str) -> None:
         """Media is missing from here on; nothing happens when it was already."""
+        self._cause = cause
         if self._at_ms is None:
             self._at_ms = at_ms
             self._emit(GapOpened(at_ms, cause))
+
+    def reopen(self, at_ms: int) -> None:
+        """It was closed by media that another break followed: missing from here on, for the cause of that one."""
+        self.open(at_ms, self._cause)
 
     def close(self, at_ms: int, lost_ms: int | None = None) -> None:
         """Media flows again; without ``lost_ms`` everything from the opening to here is lost."""

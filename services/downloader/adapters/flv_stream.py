@@ -222,8 +222,12 @@ class FlvStream:
                 keep_tail=self._take.keep_tail,
             )
         elif self._fresh_connection:
+            was_open = self._gaps.is_open
             self._tell(self._recorder.reconnected(round((now - self._last_data_at) * 1000)))
             self._opened_at = 0.0
+            if was_open and not self._gaps.is_open:
+                # What the connection before brought was a piece of a group: it became media, and closed its gap, only now.
+                self._gaps.reopen(self._position_ms)
         self._fresh_connection = False
         return self._recorder
 

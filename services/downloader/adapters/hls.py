@@ -27,7 +27,7 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
-from services.downloader.adapters.hls_fetch import Fetcher, FetchOptions
+from services.downloader.adapters.hls_fetch import Fetcher, FetchOptions, first_wait_s
 from services.downloader.adapters.hls_writer import HlsWriter, cursor_from_json
 from services.downloader.adapters.network import Access
 from services.downloader.adapters.variant import SeparateSound, variant_of, whole_variants
@@ -147,8 +147,9 @@ class HlsEngine:
             wait_s += 3 * (self._planner.target_duration or 0.0)
         for attempt in range(1, self._options.attempts + 1):
             began = time.monotonic()
+            first_s = first_wait_s(self._planner.target_duration or 0.0, wait_s)
             try:
-                loaded = await self._fetcher.playlist(url, wait_s=wait_s)
+                loaded = await self._fetcher.playlist(url, wait_s=first_s if attempt == 1 and not blocking else wait_s)
             except SourceFailed as error:
                 self._planner.unchanged(began)
                 if attempt == self._options.attempts or error.status in EXPIRED:
@@ -211,7 +212,7 @@ class HlsEngine:
             await self._writer.room()
             try:
                 await self._fetch_init(task)
-                data = await self._fetcher.segment(task, self._planner.refreshed)
+                data = await self._fetcher.segment(task, self._planner.refreshed, self._assembler.wants)
             except SourceFailed:
                 items = self._assembler.failed(task, time.monotonic())
             else:

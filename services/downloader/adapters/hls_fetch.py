@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import aiohttp
 from media.hls import ByteRange, DecryptionError, InitSection, KeyRef, SegmentTask, decrypt_aes128
 
-from services.downloader.adapters.engine import EXPIRED, SourceFailed
+from services.downloader.adapters.engine import EXPIRED, LineFailed, SourceFailed
 from services.downloader.adapters.http import fetch
 
 MAX_PLAYLIST_BYTES = 8 << 20
@@ -19,6 +20,17 @@ MAX_KEY_BYTES = 1024
 KEYS_KEPT = 64
 RETRY_S = 0.3
 """Delay before the second attempt; doubles with each further one."""
+LINE_RETRY_S = 1.0
+"""The longest delay between attempts that the line is to blame for."""
+LINE_S = 30.0
+"""A segment is asked for again for so long while it is the line that fails: it may be listed still when the line is back."""
+FIRST_ANSWER_S = 3.0
+"""How long a first attempt waits at least. It may go over a connection that died unnoticed since the last request; the second one is patient."""
+
+
+def first_wait_s(duration_s: float, stall_s: float) -> float:
+    """How long the first attempt waits for an object of a playlist whose segments last so long."""
+    return min(stall_s, max(FIRST_ANSWER_S, 1.5 * duration_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +56,27 @@ class Fetcher:
         timeout = aiohttp.ClientTimeout(total=wait_s)
         return await fetch(self._session, url, self.headers, timeout, limit=MAX_PLAYLIST_BYTES)
 
-    async def segment(self, task: SegmentTask, newest: Callable[[SegmentTask], SegmentTask]) -> bytes:
+    async def segment(
+        self, task: SegmentTask, newest: Callable[[SegmentTask], SegmentTask], wanted: Callable[[SegmentTask], bool]
+    ) -> bytes:
         """The decrypted bytes of a segment; raises SourceFailed when every attempt failed.
 
-        ``newest`` gives the task with the address that the playlist shows by now: signed ones expire.
+        ``newest`` gives the task with the address that the playlist shows by now: signed ones expire. Failures of the line do not
+        count while the segment is ``wanted``, for at most `LINE_S`.
         """
-        attempt = 1
+        attempt, began = 1, time.monotonic()
         while True:
             try:
-                data = await self._get(task.url, task.byte_range, longest_s=max(15.0, 4 * task.duration))
+                quiet_s = first_wait_s(task.duration, self._options.stall_s) if attempt == 1 else self._options.stall_s
+                longest_s = max(15.0, 4 * task.duration)
+                data = await self._get(task.url, task.byte_range, longest_s=longest_s, quiet_s=quiet_s)
                 return await self._decrypted(data, task.key)
             except SourceFailed as error:
-                if attempt >= self._options.attempts:
+                patient = isinstance(error, LineFailed) and time.monotonic() - began < LINE_S and wanted(task)
+                if attempt >= self._options.attempts and not patient:
                     raise
-                await asyncio.sleep(self._pause(attempt, task.duration if error.status in EXPIRED else 0.0))
+                pause_s = self._pause(attempt, task.duration if error.status in EXPIRED else 0.0)
+                await asyncio.sleep(min(pause_s, LINE_RETRY_S) if patient else pause_s)
             attempt += 1
             task = newest(task)
 
@@ -83,7 +102,8 @@ class Fetcher:
         attempt = 1
         while True:
             try:
-                data = await self._get(section.uri, section.byte_range, longest_s=15.0)
+                stall_s = self._options.stall_s
+                data = await self._get(section.uri, section.byte_range, longest_s=15.0, quiet_s=stall_s)
                 return await self._decrypted(data, section.key)
             except SourceFailed:
                 if attempt >= self._options.attempts:
@@ -92,13 +112,13 @@ class Fetcher:
             attempt += 1
 
     def _pause(self, attempt: int, until_next_playlist_s: float) -> float:
-        return max(RETRY_S * 2.0 ** (attempt - 1), min(until_next_playlist_s, 2.0))
+        return max(RETRY_S * 2.0 ** min(attempt - 1, 10), min(until_next_playlist_s, 2.0))
 
-    async def _get(self, url: str, byte_range: ByteRange | None, *, longest_s: float) -> bytes:
+    async def _get(self, url: str, byte_range: ByteRange | None, *, longest_s: float, quiet_s: float) -> bytes:
         headers = dict(self.headers)
         if byte_range is not None:
             headers["Range"] = byte_range.header
-        timeout = aiohttp.ClientTimeout(total=longest_s, sock_read=self._options.stall_s)
+        timeout = aiohttp.ClientTimeout(total=longest_s, sock_read=quiet_s)
         data, _ = await fetch(self._session, url, headers, timeout, limit=MAX_SEGMENT_BYTES)
         if byte_range is not None and len(data) > byte_range.length:
             # A server without ranges answers 200 with everything.

@@ -10,7 +10,7 @@ from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from chassis.egress import RefusedAddress, ResponseTooLarge, read_bounded
 from contracts.values import Source
 
-from services.downloader.adapters.engine import SourceFailed
+from services.downloader.adapters.engine import LineFailed, SourceFailed
 from services.downloader.adapters.network import Access
 
 
@@ -41,7 +41,7 @@ async def request(
     except RefusedAddress as error:
         raise SourceFailed(f"address refused: {error}"[:200]) from None
     except (TimeoutError, ProxyTimeoutError):
-        raise SourceFailed("no data in time") from None
+        raise LineFailed("no data in time") from None
     except (
         aiohttp.ClientProxyConnectionError,
         aiohttp.ClientHttpProxyError,
@@ -49,8 +49,10 @@ async def request(
         ProxyError,
     ) as error:
         raise SourceFailed(f"the proxy refuses ({type(error).__name__})") from None
-    except (aiohttp.ClientError, OSError, ResponseTooLarge) as error:
-        raise SourceFailed(f"connection broke ({type(error).__name__})") from None
+    except ResponseTooLarge:
+        raise SourceFailed("the answer is too large") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise LineFailed(f"connection broke ({type(error).__name__})") from None
 
 
 async def fetch(
