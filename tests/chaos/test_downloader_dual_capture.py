@@ -15,8 +15,9 @@ from contracts.downloader import (
     SegmentOpened,
 )
 
-from tests.chaos.test_downloader_handover import STOP, check_flv, check_ts, standing, viewer
+from tests.chaos.test_downloader_handover import STOP, check_flv, check_ts, standing
 from tests.integration.downloader_rig import check_files, flv, hls, outside, replica
+from tests.integration.witness import viewer
 from tests.studio import Studio
 
 pytestmark = [pytest.mark.engines, pytest.mark.chaos]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 
-import aiohttp
 import asyncpg
-import av
 import pytest
 from contracts.downloader import (
     GapClosed,
@@ -24,55 +20,14 @@ from contracts.downloader import (
     StopRecording,
 )
 from contracts.values import EndReason
-from media.flv.parser import FlvParser
-from media.flv.recorder import FlvRecorder
-from media.flv.tag import AUDIO, VIDEO, Tag
+from media.flv.tag import AUDIO, VIDEO
 
 from tests.integration.downloader_rig import RECORDING, Outside, check_files, ended, flv, hls, outside, path_of, replica
+from tests.integration.witness import Viewer, channel, frame_times, viewer
 from tests.studio import Studio
 
 pytestmark = [pytest.mark.engines, pytest.mark.chaos]
 STOP = StopRecording(recording_id=RECORDING, reason=EndReason.STOPPED)
-Told = list[tuple[int, bytes]]
-"""Time on the timeline in ms and payload of each tag of one channel."""
-
-
-class Viewer:
-    """Somebody else who watches the same FLV stream: what it saw is what was sent."""
-
-    def __init__(self) -> None:
-        self._file = io.BytesIO()
-        self._recorder = FlvRecorder(lambda _: self._file)
-        self._file.close = lambda: None  # type: ignore[method-assign]
-
-    async def watch(self, url: str, began: asyncio.Event) -> None:
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
-            async for chunk in response.content.iter_any():
-                self._recorder.feed(chunk)
-                began.set()
-
-    def channel(self, kind: int) -> Told:
-        self._recorder.finish()
-        return channel(self._file.getvalue(), 0, kind)
-
-
-@asynccontextmanager
-async def viewer(url: str) -> AsyncIterator[Viewer]:
-    watching, began = Viewer(), asyncio.Event()
-    task = asyncio.create_task(watching.watch(url, began))
-    try:
-        await began.wait()
-        yield watching
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def channel(data: bytes, start_ms: int, kind: int) -> Told:
-    items = FlvParser().feed(data)
-    tags = [one for one in items if isinstance(one, Tag) and one.type == kind and one.is_media]
-    return [(start_ms + tag.timestamp, bytes(tag.payload)) for tag in tags]
 
 
 def check_flv(world: Outside, seen: Viewer) -> int:
@@ -90,12 +45,6 @@ def check_flv(world: Outside, seen: Viewer) -> int:
         total += len(recorded)
     assert len(shifts) == 1, "sound and picture keep their times over the joint"
     return total
-
-
-def frame_times(path: Path) -> list[int]:
-    """Presentation times of every frame in a file, in order."""
-    with av.open(str(path)) as container:
-        return sorted(packet.pts for packet in container.demux(video=0) if packet.pts is not None)
 
 
 def check_ts(world: Outside, step: int) -> int:

@@ -12,8 +12,9 @@ from contracts.downloader import RecordingEnded, RecordingStarted, SegmentComple
 from contracts.values import Artifact
 
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
-from tests.chaos.test_downloader_handover import STOP, frame_times
+from tests.chaos.test_downloader_handover import STOP
 from tests.integration.downloader_rig import hls, outside, replica
+from tests.integration.witness import frame_times
 from tests.studio import Studio
 
 pytestmark = [pytest.mark.engines, pytest.mark.chaos]
