@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from media.chat.ass import AssOptions
@@ -39,7 +39,6 @@ app = typer.Typer(
     [b]aircheck chat realign[/] show.xml -o moved.xml --repair repair.json  as the repaired video needs it
     [b]aircheck chat stats[/] show.chat.jsonl.gz                   who, what and when
     [b]aircheck chat merge[/] 000.xml 001.xml -o whole.xml          the files of one session, by the clock
-
     [b]aircheck chat reparse[/] 00000001.frames.zst -o again.json   with the parser of this version
 
     Exit codes: 0 done, 1 a file cannot be read or written, 2 wrong usage.""",
@@ -255,13 +254,26 @@ def _about(path: Path) -> LogHead:
 
 
 def read_repairs(path: Path) -> Timing:
-    """The breaks of a repaired file: ``{"start_ms", "repairs": […]}`` or the bare list. Raises InvalidRepairs, OSError."""
+    """The breaks of a repaired file: repair.json with one file, ``{"start_ms", "repairs": […]}``, or the bare list.
+
+    Raises InvalidRepairs, OSError.
+    """
     try:
         data = json.loads(path.read_bytes())
         about = data if isinstance(data, dict) else {"repairs": data}
+        if "files" in about:
+            about = _only(about["files"], path)
         return Timing.of_segment(0, int(about.get("start_ms", 0)), [dict(one) for one in about["repairs"]])
+    except InvalidRepairs:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise InvalidRepairs(f"{path.name} does not list repairs ({type(error).__name__})") from error
+
+
+def _only(files: list[dict[str, Any]], path: Path) -> dict[str, Any]:
+    if len(files) != 1:
+        raise InvalidRepairs(f"{path.name} tells of a video that became {len(files)} files; chat follows one file only")
+    return files[0]
 
 
 def _convert(chat: ChatInput, output: Path, to: OutputFormat, style: Style) -> None:
@@ -291,8 +303,10 @@ def _format(output: Path, to: OutputFormat | None) -> OutputFormat:
 def _style(
     resolution: str, font: str, font_size: int, duration: float, fixed: float, opacity: float, area: float, gifts: bool
 ) -> Style:
+    width, _, height = resolution.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"--resolution {resolution!r} is not WIDTHxHEIGHT in pixels, as 1920x1080 is")
     try:
-        width, _, height = resolution.lower().partition("x")
         drawn = AssOptions(int(width), int(height), font, font_size, duration, fixed, opacity, area, gifts)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

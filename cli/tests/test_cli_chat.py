@@ -133,3 +133,34 @@ def test_failures_have_their_exit_codes(tmp_path: Path) -> None:
     assert run("convert", tmp_path / "missing", "-o", tmp_path / "o.xml")[0] == 2
     assert run("merge", source, "-o", tmp_path / "o.xml")[0] == 2
     assert run("merge", source, source, "-o", tmp_path / "o.xml", "--at", 1)[0] == 2
+
+
+def test_the_report_of_a_repair_moves_chat_if_the_video_stayed_one_file(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 10_000, 20_000)
+    gap = {
+        "kind": "gap",
+        "at_ms": 15_000,
+        "source_ms": 15_000,
+        "amount": 4000,
+        "lost_ms": 4000,
+        "count": 1,
+        "detail": "",
+    }
+    report = tmp_path / "repair.json"
+    report.write_text(json.dumps({"files": [{"start_ms": 0, "repairs": [gap]}]}))
+
+    code, _ = run("realign", source, "-o", tmp_path / "o.srt", "--repair", report)
+
+    cues = (tmp_path / "o.srt").read_text()
+    assert code == 0 and "00:00:10,000 -->" in cues and "00:00:16,000 -->" in cues
+    report.write_text(json.dumps({"files": [{"start_ms": 0, "repairs": []}] * 2}))
+    code, said = run("realign", source, "-o", tmp_path / "o.srt", "--repair", report)
+    assert code == 1 and "2 files" in said
+
+
+def test_a_resolution_is_two_numbers(tmp_path: Path) -> None:
+    source = log(tmp_path / "in.jsonl.gz", START, 0)
+
+    code, said = run("convert", source, "-o", tmp_path / "o.ass", "--resolution", "big")
+
+    assert code == 2 and "WIDTHxHEIGHT" in said
