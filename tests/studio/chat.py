@@ -38,10 +38,14 @@ _WORDS = (
 class ChatSocket:
     """One authenticated viewer of the chat: packets leave in order, through a bounded queue."""
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, protover: int) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, protover: int, *, member: bool
+    ) -> None:
         self._socket = socket
         self._transport = transport
         self.protover = protover
+        self.member = member
+        """Joined with the number of an account."""
         self._queue: asyncio.Queue[bytes] = asyncio.Queue(_MAX_QUEUED_PACKETS)
 
     def send(self, packet: bytes) -> None:
@@ -197,7 +201,7 @@ class ChatServer:
             await socket.send_bytes(danmaku.frame(danmaku.AUTH_REPLY, b'{"code":-101}'))
             return None
         await socket.send_bytes(danmaku.frame(danmaku.AUTH_REPLY, b'{"code":0}'))
-        return chat, ChatSocket(socket, transport, hello.get("protover", 2))
+        return chat, ChatSocket(socket, transport, hello.get("protover", 2), member=bool(hello.get("uid")))
 
     async def _serve(self, socket: web.WebSocketResponse, chat: ChatRoom, viewer: ChatSocket) -> None:
         chat.join(viewer)

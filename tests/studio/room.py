@@ -180,6 +180,7 @@ class Room:
             "live_since": self.live_since,
             "viewers": self.viewers,
             "chatters": len(self.chat.sockets),
+            "members": sum(socket.member for socket in self.chat.sockets),
             "bytes_sent": self.bytes_sent,
             "chat_messages": self.chat.sent,
             "faults": self.faults.active(),
