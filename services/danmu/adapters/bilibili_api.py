@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
+import structlog
 from chassis import wbi
 from chassis.accounts import Login
 from chassis.egress import RefusedAddress, read_bounded
 from yarl import URL
 
 from services.danmu.adapters.driver import AccessFailed
+
+log = structlog.get_logger(__name__)
 
 LIVE_API: Final = "https://api.live.bilibili.com"
 MAIN_API: Final = "https://api.bilibili.com"
@@ -167,7 +170,12 @@ class BilibiliApi:
                 key = wbi.mixin_key(data["wbi_img"]["img_url"], data["wbi_img"]["sub_url"])
             except (TypeError, KeyError, AttributeError, wbi.InvalidKey):
                 raise ApiError("nav: no signing key in the answer") from None
-            uid = data.get("mid") if data.get("isLogin") and "SESSDATA" in self._cookies(self._main) else 0
+            signed_in = "SESSDATA" in self._cookies(self._main)
+            if signed_in and not data.get("isLogin"):
+                log.warning(
+                    "chat.login_not_accepted", kind="bilibili", next="a visitor until the credential is renewed"
+                )
+            uid = data.get("mid") if data.get("isLogin") and signed_in else 0
             self._nav = _Nav(key, uid if isinstance(uid, int) else 0, self._clock() + wbi.KEY_TTL_S)
         return self._nav
 

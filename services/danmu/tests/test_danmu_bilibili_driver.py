@@ -22,6 +22,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from chassis.accounts import AccountUnavailable, Login, NoSuchAccount
 from chassis.wbi import sign
+from structlog.testing import capture_logs
 
 from services.danmu.adapters import InvalidDescriptor, UnknownChatKind, kinds, open_source, source
 from services.danmu.adapters.accounts import LoginOf, RoomAccount
@@ -300,6 +301,28 @@ async def test_while_an_account_cannot_be_had_the_last_login_serves_until_it_is_
 
     room = RoomAccount(account_of, "mine")
     assert [bool((await room.login()).cookies) for _ in range(5)] == [False, True, True, False, False]
+
+
+async def test_a_login_that_has_expired_is_said_and_a_renewed_one_serves_at_the_next_joining() -> None:
+    comet = Comet()
+    logins = iter(
+        [Login(("127.0.0.1",), {"SESSDATA": "0ld-s3cret"}), Login(("127.0.0.1",), {"SESSDATA": "n3w-s3cret"})]
+    )
+
+    async def login() -> Login:
+        return next(logins)
+
+    async with studio(comet) as room:
+        with capture_logs() as logs:
+            async with aclosing(room.open(account=login).messages()) as items:
+                await take(items, 1)
+                room.site.nav = {"isLogin": True, "mid": 42}
+                comet.outbox.put_nowait(CUT)
+                await take(items, 2)
+
+    assert [comet.greetings.get_nowait()["uid"] for _ in range(2)] == [0, 42]
+    assert [one["event"] for one in logs].count("chat.login_not_accepted") == 1
+    assert "s3cret" not in repr(logs)
 
 
 async def test_it_beats_and_learns_the_popularity() -> None:
