@@ -267,7 +267,7 @@ def _connector(
 
 
 def _socks_connector(proxy: str, pool: Mapping[str, Any]) -> aiohttp.TCPConnector:
-    # Imported here: only services that fetch media have the library, and only with such a proxy is it needed.
+    # Imported here: not every service has the library, and only with such a proxy is it needed.
     from aiohttp_socks import ProxyConnector
 
     return ProxyConnector.from_url(proxy, rdns=not proxy.startswith("socks4:"), **pool)
