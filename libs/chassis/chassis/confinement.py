@@ -9,7 +9,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import sys
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from chassis.egress import EgressPolicy, RefusedAddress
@@ -17,6 +20,13 @@ from chassis.egress import EgressPolicy, RefusedAddress
 _STARTS = frozenset({"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn"})
 _SHELLS = frozenset({"os.system", "pty.spawn", "os.startfile"})
 _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
+
+
+_thread = threading.local()
+
+
+class RefusedConnection(RefusedAddress, OSError):
+    """A connection that was refused to a thread; an OSError too, so that the library closes its socket as after any that fails."""
 
 
 def confine(policy: EgressPolicy, *, proxy: tuple[str, int] | None = None, programs: Collection[str] = ()) -> None:
@@ -35,6 +45,35 @@ def confine(policy: EgressPolicy, *, proxy: tuple[str, int] | None = None, progr
             raise PermissionError("this process may not start programs")
         elif event in _SHELLS:
             raise PermissionError("this process may not start a shell")
+
+    sys.addaudithook(judge)
+
+
+@contextmanager
+def confined_thread(policy: EgressPolicy, *, proxy: tuple[str, int] | None = None) -> Iterator[None]:
+    """Bind the connections that this thread makes while the block runs, and nobody else's; those of threads it starts are not bound.
+
+    A connection that is refused raises RefusedConnection where it is made: the address that is judged is the one that is connected to.
+    """
+    open_doors = _addresses(proxy) if proxy else frozenset()
+    _watch_threads()
+    _thread.bound = policy, open_doors
+    try:
+        yield
+    finally:
+        _thread.bound = None
+
+
+@cache
+def _watch_threads() -> None:
+    """Once for the process: a hook cannot be taken off again."""
+
+    def judge(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in _CONNECTS and (bound := getattr(_thread, "bound", None)) is not None:
+            try:
+                _judge_connection(*bound, arguments)
+            except RefusedAddress as error:
+                raise RefusedConnection(str(error)) from None
 
     sys.addaudithook(judge)
 

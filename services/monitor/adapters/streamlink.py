@@ -1,8 +1,8 @@
 """Every site that an installed Streamlink plugin knows.
 
 Streamlink is a blocking library with its own HTTP client. It is imported on first use, runs in threads of its own, and
-each of its requests passes the same egress check as ours. It resolves names by itself, so a name that changes its answer
-between the check and the connection is not caught; where that matters, restrict the monitor's network.
+each of its requests passes the same egress check as ours. It resolves names by itself: the address of each connection is judged
+once more when it is made, so a name that changes its answer in between gains nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 import aiohttp
 from chassis.accounts import Login
+from chassis.confinement import confined_thread
 from chassis.egress import EgressPolicy, RefusedAddress, check_url
 from chassis.network import asking, proxy_of
 from contracts.values import Network, Source
@@ -136,11 +137,20 @@ class StreamlinkAdapter:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, channel: ChannelRef) -> Found:
-        from streamlink.exceptions import FatalPluginError, NoStreamsError, PluginError, StreamlinkError
-
         streamlink = self._make_session()
         _obey(streamlink, channel.network, channel.login)
         _guard(streamlink.http, self._policy, channel.login)
+        try:
+            with confined_thread(self._policy, proxy=_door(channel.network)):
+                return self._played(streamlink, channel)
+        except RefusedAddress as error:
+            raise UnsupportedUrl(str(error)) from error
+        finally:
+            streamlink.http.close()
+
+    def _played(self, streamlink: Any, channel: ChannelRef) -> Found:
+        from streamlink.exceptions import FatalPluginError, NoStreamsError, PluginError, StreamlinkError
+
         matched = streamlink.plugins.match_url(channel.url)
         if matched is None:
             raise UnsupportedUrl("Streamlink has no plugin for this address")
@@ -150,16 +160,14 @@ class StreamlinkAdapter:
             streams = plugin.streams() or {}
         except NoStreamsError:
             streams = {}
-        except RefusedAddress as error:
-            raise UnsupportedUrl(str(error)) from error
+        except RefusedAddress:
+            raise
         except FatalPluginError as error:
             raise ChannelRefused(_spoken_refusal(error) or Refusal.PRIVATE, _said(error)) from error
         except PluginError as error:
             raise _translated(error) from error
         except (StreamlinkError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ProbeFailed(f"the {plugin_name} plugin failed: {_said(error)}") from error
-        finally:
-            streamlink.http.close()
         return _found(plugin_name, plugin, streams)
 
 
@@ -189,6 +197,12 @@ def _obey(streamlink: Any, network: Network, login: Login) -> None:
     for domain in login.domains:
         for name, value in login.cookies.items():
             streamlink.http.cookies.set(name, value, domain=f".{domain}", path="/")
+
+
+def _door(network: Network) -> tuple[str, int] | None:
+    """Where the proxy is: the operator's choice, which may be a private address."""
+    url = URL(network.proxy)
+    return (url.host, url.port) if url.host and url.port else None
 
 
 def _guard(client: Any, policy: EgressPolicy, login: Login) -> None:

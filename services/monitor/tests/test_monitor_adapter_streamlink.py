@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -103,6 +104,40 @@ def ask(site: Site) -> Iterator[Callable[..., Any]]:
     yield probe
     for adapter in adapters:
         adapter.close()
+
+
+async def test_a_name_that_changes_its_answer_gains_nothing(
+    site: Site, ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: judged as one address, connected to at another."""
+    resolve, answers = socket.getaddrinfo, iter(["127.0.0.1", "127.0.0.2"])
+
+    def rebinding(host: Any, port: Any, *rest: Any, **more: Any) -> Any:
+        return resolve(next(answers) if host == "rebind.example" else host, port, *rest, **more)
+
+    reached: list[str] = []
+
+    async def inside(request: web.Request) -> web.Response:
+        reached.append(request.path)
+        return web.Response(text=MASTER)
+
+    app = web.Application()
+    app.router.add_get("/{tail:.*}", inside)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.2", 0).start()
+    port = runner.addresses[0][1]
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    try:
+        with pytest.raises(ProbeFailed, match="loopback"):
+            await ask(
+                lambda plugin: plugin.session.http.get(f"http://rebind.example:{port}/"),
+                policy=EgressPolicy(allowed_networks=("127.0.0.1/32",)),
+            )
+    finally:
+        await runner.cleanup()
+    assert next(answers, None) is None, "it was asked twice"
+    assert reached == []
 
 
 async def test_a_live_channel(site: Site, ask: Callable[..., Any]) -> None:
