@@ -393,10 +393,8 @@ def _holds_what_is_lost(state: Recording, since: float, secured: Json | None) ->
 def _gaps(filing: Filing, journal: Journal, origin: _Origin) -> Gaps:
     """A recording that goes on begins inside a gap, from where its media ended with the owner before; not if that was planned and held."""
     state = journal.state
-    if state.gap is not None:
-        return Gaps(filing.take, open_at_ms=state.gap.at_ms)
+    gaps = Gaps(filing.take, open_at_ms=state.gap.at_ms if state.gap else None)
     position_ms, position_at = domain.resume_point(state)
-    gaps = Gaps(filing.take)
     if position_at is not None and not origin.planned:
         gaps.open(position_ms, f"the owner changed from {origin.before.worker} to {state.worker}")
     return gaps

@@ -15,17 +15,16 @@ import random
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
-from http.cookies import SimpleCookie
 from typing import Any, Final
 
 import aiohttp
 from yarl import URL
 
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Item, Pace, describe
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Item, Pace
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.tiktok import Combos, TiktokCodec
-from services.danmu.adapters.web import USER_AGENT, fetch_json
+from services.danmu.adapters.web import COOKIE, USER_AGENT, cookie_of, fetch_json
 
 WEB_URL: Final = "https://www.tiktok.com"
 SOCKET_URL: Final = "wss://webcast-ws.tiktok.com"
@@ -34,8 +33,6 @@ SILENCE_S: Final = 60.0
 ON_AIR: Final = 2
 
 _NAME: Final = re.compile(r"[a-zA-Z0-9_.]{1,64}")
-_COOKIE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,1024}")
-_TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 _APP: Final = {"aid": "1988", "app_name": "tiktok_web", "app_language": "en", "browser_language": "en-US"}
 _ROOM_QUERY: Final = {**_APP, "device_platform": "web_pc", "user_is_login": "false", "sourceType": "54"}
 _SOCKET_QUERY: Final = {
@@ -116,7 +113,7 @@ class TiktokSource(ChatDriver):
 
     async def access(self) -> Access:
         """See ChatDriver."""
-        cookies = {"ttwid": await self._visitor()}
+        cookies = {"ttwid": await cookie_of(self.session, self._web / "", "ttwid")}
         room = await self._room(cookies)
         url = self._socket_url / "webcast/im/ws_proxy/ws_reuse_supplement/"
         url = url.with_query({**_SOCKET_QUERY, "room_id": str(room)})
@@ -130,20 +127,6 @@ class TiktokSource(ChatDriver):
             return codec, [codec.hello()]
 
         return Access((server,), join)
-
-    async def _visitor(self) -> str:
-        """The cookie of a first visit. Raises AccessFailed."""
-        try:
-            async with self.session.get(
-                self._web / "", headers={"User-Agent": USER_AGENT}, timeout=_TIMEOUT, allow_redirects=False
-            ) as response:
-                given = response.headers.getall("Set-Cookie", [])
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise AccessFailed(f"no visitor's cookie: {describe(error)}") from error
-        for header in given:
-            if (morsel := SimpleCookie(header[:4096]).get("ttwid")) is not None and _COOKIE.fullmatch(morsel.value):
-                return morsel.value
-        raise AccessFailed("the web site gave no ttwid cookie")
 
     async def _room(self, cookies: Mapping[str, str]) -> int:
         """The number of the broadcast's room. Raises AccessFailed."""
@@ -178,7 +161,7 @@ def _checked(cookies: Mapping[Any, Any]) -> dict[str, str]:
     return {
         str(name)[:64]: value
         for name, value in cookies.items()
-        if isinstance(value, str) and _COOKIE.fullmatch(value) and _NAME.fullmatch(str(name))
+        if isinstance(value, str) and COOKIE.fullmatch(value) and _NAME.fullmatch(str(name))
     }
 
 

@@ -18,7 +18,7 @@ USER_AGENT: Final = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 Safari/537.36"
 )
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
-_COOKIE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,1024}")
+COOKIE: Final = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,1024}")
 """A value as RFC 6265 allows it."""
 
 
@@ -84,6 +84,6 @@ async def cookie_of(
         raise AccessFailed(f"no visitor's cookie: {describe(error)}") from error
     for header in given:
         value = header.partition(";")[0].removeprefix(f"{name}=")
-        if header.startswith(f"{name}=") and _COOKIE.fullmatch(value):
+        if header.startswith(f"{name}=") and COOKIE.fullmatch(value):
             return value
     raise AccessFailed(f"the web site gave no {name} cookie")

@@ -61,14 +61,27 @@ class ChatLogs:
         if self._folder is None:
             self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="aircheck-chat-logs-"))
         path = self._folder / new_key()
-        with path.open("wb") as file:
-            async for piece in storage.read(key):
-                await asyncio.to_thread(file.write, piece)
+        try:
+            await _download(storage, key, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         self._kept[uri] = path
         while len(self._kept) > KEPT_FILES:
             _, oldest = self._kept.popitem(last=False)
             oldest.unlink(missing_ok=True)
         return self._kept[uri]
+
+
+async def _download(storage: Storage, key: str, path: Path) -> None:
+    """Raises OSError also for a log that is longer than it was said to be."""
+    size = 0
+    with path.open("wb") as file:
+        async for piece in storage.read(key):
+            size += len(piece)
+            if size > MAX_LOG_BYTES:
+                raise OSError(f"a chat log of more than {MAX_LOG_BYTES} bytes is not fetched")
+            await asyncio.to_thread(file.write, piece)
 
 
 def _page(path: Path, first: int, limit: int) -> list[tuple[int, Timed]]:
