@@ -16,7 +16,14 @@ from contracts.engines import options_of
 from contracts.values import Layer
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/recording.md", "docs/chat.md", "docs/replay.md", "docs/runbook.md", "services/danmu/README.md")
+PAGES = (
+    "README.md",
+    "docs/recording.md",
+    "docs/chat.md",
+    "docs/replay.md",
+    "docs/runbook.md",
+    "services/danmu/README.md",
+)
 _COMMAND = re.compile(r"(?:^|`|\s)(?:\.venv/bin/)?(aircheck (?:[a-z][^`\n]*))", re.MULTILINE)
 _OBJECT = re.compile(r"^(\{\".*\})$|`(\{\"[^`]*\})`|'(\{\"[^'\n]*\})'", re.MULTILINE)
 _OTHERS = {"name", "type", "files"}

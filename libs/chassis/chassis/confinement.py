@@ -22,6 +22,7 @@ _SHELLS = frozenset({"os.system", "pty.spawn", "os.startfile"})
 _CONNECTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 
+_Bound = tuple[EgressPolicy, Collection[tuple[str, int]]]
 _thread = threading.local()
 
 
@@ -69,9 +70,10 @@ def _watch_threads() -> None:
     """Once for the process: a hook cannot be taken off again."""
 
     def judge(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _CONNECTS and (bound := getattr(_thread, "bound", None)) is not None:
+        bound: _Bound | None = getattr(_thread, "bound", None) if event in _CONNECTS else None
+        if bound is not None:
             try:
-                _judge_connection(*bound, arguments)
+                _judge_connection(bound[0], bound[1], arguments)
             except RefusedAddress as error:
                 raise RefusedConnection(str(error)) from None
 
