@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -24,11 +25,9 @@ def list_(
     for number, one in enumerate(Api().pages("/api/recordings", active=None if every else True)):
         if number == limit:
             break
-        place = one["queue_position"]
-        state = one["state"] if place is None else f"waits, {place}. in the queue"
         seen = one["progress"] or one
         minutes, size = f"{seen['duration_ms'] / 60_000:.1f}", f"{seen['bytes'] / 1_000_000:.1f}"
-        rows.add_row(one["streamer_name"], state, one["title"], minutes, size, one["priority"], one["id"])
+        rows.add_row(one["streamer_name"], _state(one), one["title"], minutes, size, one["priority"], one["id"])
         shown += 1
     console.print(rows)
     if not shown:
@@ -76,6 +75,15 @@ def slots(
     if not reset and scope not in ("all", *known):
         raise typer.BadParameter(f"no replica is called {scope!r}; there are {', '.join(known) or 'none'}")
     _show(api.patch("/api/recordings/slots", {"scope": scope, "slots": number, "extra_high": extra_high}))
+
+
+def _state(recording: Any) -> str:
+    place, due = recording["queue_position"], recording["not_before"]
+    if place is None:
+        return str(recording["state"])
+    if due and datetime.fromisoformat(due) > datetime.now(UTC):
+        return f"again at {datetime.fromisoformat(due).astimezone():%H:%M:%S}"
+    return f"waits, {place}. in the queue"
 
 
 def _show(found: Any) -> None:

@@ -162,8 +162,10 @@ class EmbeddedSystem:
             "data_dir": options.data / "files",
             "allow_private_sources": options.allow_private_sources,
         }
-        named = {name: value for name, value in self._of(service).items() if not _set_by_person(service, name)}
-        return {**common, **named, **options.settings.get(service, {})}
+        return {**common, **self._named(service), **options.settings.get(service, {})}
+
+    def _named(self, service: str) -> Mapping[str, Any]:
+        return {name: value for name, value in self._of(service).items() if not _set_by_person(service, name)}
 
     def _of(self, service: str) -> Mapping[str, Any]:
         recordings = self.options.recordings.as_uri()

@@ -121,6 +121,7 @@ async def test_statistics_come_from_the_running_chat_and_then_from_its_end(stage
     pulse = ChatPulse(**IDS, statistics=statistics(said(0, 3)))
     await stage.client.publish(subjects.of(pulse), pulse.to_json(), headers={"ce-type": pulse.full_type()})
     live = await answered(client, path, lambda one: one["messages"] == 3)
+    assert (await client.get("/api/sessions/session1")).json()["chat"]["lines"] == 3
     summary = statistics(said(0, 5))
     end = ChatEnded(**IDS, reason=EndReason.OFFLINE, files=0, lines=5)
     await stage.publish(ChatSummarised(**IDS, statistics=summary), end, first=2)

@@ -86,7 +86,8 @@ def _changed(row: Row, change: Change) -> Row:
         case StopRequested():
             return {"state": _unless_ended(row, "stopping")}
         case RecordingReconfigured():
-            return _priority(event.effective)
+            engine = {"engine": event.effective.engine.value} if row["engine"] else {}
+            return {**_priority(event.effective), **engine}
         case CutRequested():
             named = event.model_dump(include={"title", "category"}, exclude_none=True)
             return {} if row["ended_at"] else named
@@ -164,7 +165,7 @@ def _segment_key(event: Event) -> Iterable[tuple[Any, ...]]:
 
 RECORDINGS = Folded(
     "recordings",
-    3,
+    4,
     _ALL,
     (
         Table("recordings", ("recording_id",), own_key(*_ALL), recording),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from contracts import danmu, downloader, monitor, pipeline
 from contracts.config import StreamerAdded, StreamerChanged, StreamerRemoved, StreamerResolved, StreamerStopped
-from contracts.values import Artifact, Effective, EndReason
+from contracts.values import Artifact, Effective, EndReason, EngineName
 
 from services.gateway import projections
 from services.gateway.projections import MODELS
@@ -95,6 +95,13 @@ def test_a_recording_counts_its_segments_and_losses():
     assert (row["segments"], row["duration_ms"], row["bytes"], row["lost_ms"]) == (1, 1000, 10, 40)
     assert (row["worker"], row["epoch"], row["started_at"]) == ("w2", 2, TIME)
     assert row["gaps"] == [{"at_ms": 5, "cause": "eof", "opened_at": TIME, "closed_at": TIME, "lost_ms": 40}]
+
+
+def test_a_recording_shows_the_engine_of_its_new_configuration():
+    other = downloader.RecordingReconfigured(recording_id="r", effective=Effective(engine=EngineName.FFMPEG))
+
+    assert fold(recording, REQUESTED, STARTED, other)["engine"] == "ffmpeg"
+    assert fold(recording, REQUESTED, other)["engine"] == ""
 
 
 def test_the_totals_of_the_end_are_the_truth():

@@ -134,7 +134,12 @@ function showStreamers(page) {
 
 // What runs comes first, then what waits in the order in which it will be taken.
 const byPlace = (one, other) => (one.queue_position ?? 0) - (other.queue_position ?? 0);
-const place = (item) => (item.queue_position === null ? pill(item.state) : pill("waiting", `waits, no. ${item.queue_position}`));
+function place(item) {
+  if (item.queue_position === null) return pill(item.state);
+  const due = item.not_before ? new Date(item.not_before) : null;
+  if (due && due > new Date()) return pill("waiting", `again at ${due.toLocaleTimeString()}`);
+  return pill("waiting", `waits, no. ${item.queue_position}`);
+}
 const priority = (item) => (item.priority === "normal" ? "" : ` (${item.priority})`);
 
 function showRecordings(page) {
