@@ -9,12 +9,13 @@ import imageio_ffmpeg
 
 from tests.studio.flv import Tag, TagReader
 
-LAP_MS = 8_000
-"""375 AAC frames of 1024 samples at 48 kHz last exactly 8 s."""
+LAP_MS = 40_000
+"""A multiple of 8 s, which 375 AAC frames of 1024 samples at 48 kHz last exactly; longer than the 16 groups of pictures in which a recorder
+looks for repeats, because no broadcast shows the same picture twice in a while."""
 
 
 async def encode(kbps: int) -> bytes:
-    """Eight seconds of H.264 and AAC as FLV. The noise leaves the encoder nothing to pad: there is no filler in it."""
+    """One lap of H.264 and AAC as FLV. The noise leaves the encoder nothing to pad: there is no filler in it."""
     picture = f"testsrc2=size=1280x720:rate=30,noise=alls={_noise(kbps)}:allf=t"
     command = (
         f"-hide_banner -loglevel error -nostdin -f lavfi -i {picture} -f lavfi -i sine=frequency=440:sample_rate=48000"
