@@ -179,11 +179,12 @@ class Filing:
                 log.warning("filing.upload_failed", file=part.path.name, error=repr(error)[:200], retry_s=delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, UPLOAD_RETRY_CAP_S)
-        with suppress(
-            Exception
-        ):  # LeaseLost reaches the recording through its own appends; the note stays for the next owner
+        try:
             await self._journal.append([fact])
             await asyncio.to_thread(self._folder.remove, part)
             if self._streams is not None:
                 await self._streams.notes.forget(self._journal.recording_id, event.index, self._epoch)
             await self._secure(event)
+        except Exception as error:
+            # LeaseLost reaches the recording through its own appends; the note stays for the next owner.
+            log.warning("filing.upload_not_told", file=part.path.name, error=repr(error)[:200])

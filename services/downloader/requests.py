@@ -54,8 +54,12 @@ class Requests:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            if self._listeners:
-                await self._look()
+            try:
+                if self._listeners:
+                    await self._look()
+            except Exception:
+                # Without this loop nobody could stop a recording any more.
+                log.exception("requests.failed")
             await wait_for_event(self._wake, self._every_s)
 
     async def _look(self) -> None:

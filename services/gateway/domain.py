@@ -18,6 +18,7 @@ RESOURCES = (
     "recordings",
     "pipelines",
     "uploads",
+    "reclaims",
     "notifications",
     "events",
     "dead-letters",

@@ -23,6 +23,8 @@ QUEUED_FRAMES: Final = 512
 """A reader that is slower makes the server wait."""
 MAX_SEGMENTS: Final = 8
 """Segments that are read at once: one, two where they meet, and the last ones after an outage."""
+MAX_WAITING: Final = 64
+"""Segments that are read or wait for it; an honest server names one every sixteen seconds, and a few dozen after an outage."""
 SEGMENTS_REMEMBERED: Final = 256
 SESSION_SILENCE_S: Final = 120.0
 """The server pings every 30 s; a session that is silent for four of them is dead, however many comments come."""
@@ -124,6 +126,8 @@ class NiconicoLink:
     def _follow(self, entry: Entry) -> None:
         if entry.kind == "previous" and not self._catch_up:
             return
+        if len(self._tasks) >= MAX_WAITING:
+            raise LinkBroken("the comment server names too many segments at once")
         if entry.uri and self._segments.add(entry.uri):
             self._start(self._read_segment(URL(entry.uri)), "the comment server")
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.gateway.accounts import Accounts, LoginRefused
 from services.gateway.api.problems import Refusal, problem
-from services.gateway.domain import Principal
+from services.gateway.domain import RESOURCES, Principal
 
 PUBLIC = frozenset(("/api/login", "/api/refresh", "/api/health/live", "/api/health/ready", "/metrics"))
 OPTIONAL = frozenset(("/api/logout",))
@@ -52,7 +52,9 @@ class Authenticate:
 
 
 def allow(role: str, resource: str, action: str) -> Callable[..., Awaitable[Principal]]:
-    """A dependency that admits principals of a role, and keys with a scope for it."""
+    """A dependency that admits principals of a role, and keys with a scope for it; ValueError for a resource that no key can name."""
+    if resource not in RESOURCES:
+        raise ValueError(f"{resource} is no resource of the API: see services.gateway.domain.RESOURCES")
 
     async def admit(
         request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_scheme)]
