@@ -32,7 +32,9 @@ async def stage(nats_url, postgres_dsn, make_database, tmp_path):
 
 @pytest.fixture
 async def gateway(stage):
-    return await stage.gateway()
+    service = await stage.gateway()
+    yield service
+    await service.stop()
 
 
 @pytest.fixture
