@@ -32,6 +32,8 @@ MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
 SETTLED_S = 3.0
 """A server begins with what it holds, and a file is opened with the first of it: only later is it known when that was on air."""
+LONGEST_GROUP_S = 10.0
+"""A new connection brings a group of pictures that is held until it is whole, or five seconds long; a slow line takes longer for it."""
 WRITE_BYTES = 64 << 10
 """What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
 JOIN_S = 30.0
@@ -237,7 +239,7 @@ class FlvStream:
         now = time.monotonic()
         if progress.total_duration_ms != self._advanced_ms:
             self._advanced_ms, self._advanced_at = progress.total_duration_ms, now
-        elif now - self._advanced_at > 2 * self._stall_s:
+        elif now - self._advanced_at > max(2 * self._stall_s, LONGEST_GROUP_S):
             raise SourceFailed("bytes arrive, but no media")
 
     def _tell(self, events: list[flv.SegmentEvent]) -> None:

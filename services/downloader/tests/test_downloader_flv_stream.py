@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from media.flv import recorder as flv
 from media.repair import Repair, RepairKind
 
-from services.downloader.adapters.engine import Gaps, SegmentCompleted, StartPoint, Take
+from libs.media.tests import flv_streams as samples
+from services.downloader.adapters.engine import GapClosed, GapOpened, Gaps, SegmentCompleted, StartPoint, Take
 from services.downloader.adapters.flv_stream import MAX_REPAIRS, FlvStream
 
 
@@ -43,3 +44,27 @@ def test_an_event_never_carries_more_than_the_bus_takes_and_loses_no_time():
     assert len(repairs) <= MAX_REPAIRS + 1
     assert sum(repair["lost_ms"] for repair in repairs) == 2 * (MAX_REPAIRS + 5)
     assert sum(repair["count"] for repair in repairs) == MAX_REPAIRS + 5 + 7
+
+
+async def test_a_break_before_a_group_was_whole_is_a_gap_of_its_own():
+    events: list[object] = []
+    gaps = Gaps(events.append)
+    take = Take(lambda index, extension: samples.MemoryFile(), StartPoint(), gaps, events.append)
+    engine = FlvStream(take, stall_s=30)
+    # given a recording that broke, and a connection that broke again in the middle of its first group of pictures
+    engine.connected()
+    await engine.feed(samples.stream(*samples.gops(0, range(4))))
+    gaps.open(engine.here.position_ms, "first")
+    engine.connected()
+    await engine.feed(samples.stream(*samples.gop(4_000, 90)[:20]))
+    gaps.open(engine.here.position_ms, "second")
+    # when the third one goes on
+    engine.connected()
+    await engine.feed(samples.stream(*samples.gops(10_000, range(100, 104))))
+    await engine.finish()
+    # then both breaks are told, each with its cause and what is missing
+    told = [event for event in events if isinstance(event, GapOpened | GapClosed)]
+    assert [type(event) for event in told] == [GapOpened, GapClosed] * 2
+    assert [event.cause for event in told if isinstance(event, GapOpened)] == ["first", "second"]
+    first, second = [event.lost_ms for event in told if isinstance(event, GapClosed)]
+    assert (abs(first - 2_400) < 50, abs(second - 5_700) < 100) == (True, True)
