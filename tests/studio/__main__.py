@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=0, help="loopback port; 0 takes a free one (default)")
+    parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one (default)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (default: the loopback)")
     parser.add_argument("--json", action="store_true", help='print one line {"url": ..., "pid": ...} when ready')
     parser.add_argument("--on-air", action="append", default=[], metavar="ROOM", help="put this room on air at once")
     parser.add_argument("--demo", action="store_true", help="put room 1001 on air with two chat messages a second")
@@ -46,7 +47,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with Studio(arguments.port) as studio:
+    async with Studio(arguments.port, host=arguments.host) as studio:
         if arguments.demo:
             await studio.put_on_air("1001", "Aircheck demo", streamer="Studio One", chat_per_second=2)
         for room in arguments.on_air:

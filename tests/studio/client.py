@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +135,13 @@ class StudioClient(StudioUrls):
 class StudioProcess(StudioClient):
     """Use as `async with StudioProcess() as studio:`; a studio in a process of its own, which ends with the block.
 
-    It also ends when the starter is killed: its standard input closes then.
+    It also ends when the starter is killed: its standard input closes then. `within`: a command that runs another one in its place,
+    as in another network namespace.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, within: Sequence[str] = ()) -> None:
         super().__init__("")
-        self._arguments = arguments
+        self._arguments, self._within = arguments, within
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -151,7 +153,7 @@ class StudioProcess(StudioClient):
 
     async def __aenter__(self) -> StudioProcess:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
+            *(*self._within, sys.executable),
             *("-m", "tests.studio", "--json", "--until-stdin-closes", *self._arguments),
             cwd=_REPOSITORY,
             stdin=asyncio.subprocess.PIPE,

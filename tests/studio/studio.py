@@ -37,14 +37,22 @@ _MAX_ROOMS = 1000
 
 
 class Studio(StudioUrls):
-    """Use as `async with Studio() as studio:`; serves on a free loopback port until the block ends.
+    """Use as `async with Studio() as studio:`; serves on a free port, of the loopback unless `host` says otherwise, until the block ends.
 
     Methods raise KeyError for an unknown room, ValueError (pydantic's included) for what cannot be, TimeoutError
     from the waiting ones.
     """
 
-    def __init__(self, port: int = 0, *, chat_auth_timeout: float = 5.0, chat_heartbeat_timeout: float = 70.0) -> None:
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        chat_auth_timeout: float = 5.0,
+        chat_heartbeat_timeout: float = 70.0,
+    ) -> None:
         self.url = ""
+        self._host = host
         self._port = port
         self._changes = Changes()
         self._sinks = Sinks(self._changes)
@@ -83,9 +91,9 @@ class Studio(StudioUrls):
         # A viewer that went away must not stay counted while nothing is being sent to it.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        self.url = f"http://{self._host}:{self._runner.addresses[0][1]}"
         for platform in self._platforms:
             platform.url = self.url
         return self
