@@ -14,7 +14,7 @@ from chassis.programs import Running
 from services.downloader.adapters.engine import SourceFailed
 
 READ_BYTES = 1 << 16
-_ADDRESS = re.compile(r"\S*(?:://|@|passphrase|streamid|token|cookie)\S*", re.IGNORECASE)
+_SECRET = re.compile(r"://|@|passphrase|streamid|token|cookie", re.IGNORECASE)
 
 
 @contextmanager
@@ -42,5 +42,5 @@ async def bytes_of(program: Running, start_s: float, stall_s: float) -> AsyncIte
 def spoken(complaints: str) -> str:
     """The last line that a program said, fit for an event: no address, nothing that may be a secret, one line."""
     lines = [line.strip() for line in complaints.splitlines() if line.strip()]
-    last = _ADDRESS.sub("…", lines[-1]) if lines else ""
-    return " ".join(last.split())[:200] or "it said nothing"
+    words = lines[-1].split() if lines else []
+    return " ".join("…" if _SECRET.search(word) else word for word in words)[:200] or "it said nothing"

@@ -6,6 +6,7 @@ from contracts.values import Effective, Selection, Source
 
 from services.downloader.adapters.engine import SourcesUnavailable
 from services.downloader.adapters.network import Access
+from services.downloader.adapters.program_feed import spoken
 from services.downloader.adapters.selection import best
 
 FLV = Source(
@@ -72,3 +73,16 @@ def test_a_header_of_a_source_that_would_break_requests_is_left_out():
     told = {"Referer": "https://a.example/", "X-Bad": "a\r\nHost: b", "No Name": "x", "X-Zero": "\0"}
     sent = Access(EgressPolicy()).headers(FLV.model_copy(update={"headers": told}))
     assert sent.keys() & told.keys() == {"Referer"}
+
+
+@pytest.mark.parametrize(
+    ("complaints", "told"),
+    [
+        ("first\nrtmp://a.example/live/key: refused by 1.2.3.4\n", "… refused by 1.2.3.4"),
+        ("set Cookie=abc and\tme@b.example", "set … and …"),
+        ("a" * 5000, "a" * 200),
+        (" \n", "it said nothing"),
+    ],
+)
+def test_the_last_words_of_a_program_name_no_address_and_no_secret(complaints, told):
+    assert spoken(complaints) == told
