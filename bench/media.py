@@ -27,6 +27,7 @@ MANY, MANY_KBPS = 50, 4_000
 CROWD, CROWD_KBPS = 500, 1_000
 FEW_KBPS = 6_000
 WARM_S = 5
+REAL_TIME_ROUNDS = 3
 PEER_SCRIPT = (
     "import stream_gears, sys, threading\n"
     "def one(n, url): stream_gears.download(url, {}, f'{sys.argv[1]}/{n}', stream_gears.Segment.by_time(36000), None)\n"
@@ -38,7 +39,7 @@ per GB*: one recorder process reads an FLV stream of 1 GB (6 Mbit/s) as fast as 
 chain, an index that is kept up to date in the file, and a SHA-256 of the result, from start of the interpreter
 to exit; ffmpeg with `-c copy` to FLV, streamlink with `-o`, stream-gears (a recorder in Rust) with a file. User and
 system time of the whole process tree. *Per stream-second*: {MANY} live streams of {MANY_KBPS // 1000} Mbit/s in real time, all in one
-process, over 15 s after a warm-up. *Memory*: private memory of a process with 21 recordings of {FEW_KBPS // 1000} Mbit/s less
+process, over 15 s after a warm-up, three times. *Memory*: private memory of a process with 21 recordings of {FEW_KBPS // 1000} Mbit/s less
 that with one, by 20. *Recordings at a time*: {CROWD} live streams of {CROWD_KBPS // 1000} Mbit/s in one process for 30 s; counts those whose
 file has everything, without a gap, the last media at most a second old when the process was told to stop. *Repair*: `aircheck
 media repair` of the 1 GB file, and as peer a copy of it by a Python process in pieces of 1 MiB."""
@@ -58,7 +59,7 @@ class Stage:
 
 async def run(scale: Scale, step: Callable[[int, int], None]) -> list[Line]:
     """One after the other: whole files, then streams in real time."""
-    done, total = 0, 4 * scale.rounds + 2 * scale.rounds + 2 * scale.rounds + 3
+    done, total = 0, 4 * scale.rounds + 2 * scale.rounds + 4 * REAL_TIME_ROUNDS
 
     def advance() -> None:
         nonlocal done
@@ -164,7 +165,7 @@ async def _many(folder: Path, scale: Scale, advance: Callable[[], None]) -> Line
             return await _cpu_ms(stage, (str(gears), "-c", PEER_SCRIPT, ".", *stage.urls(count)), count, seconds)
 
         cases = [ours, theirs] if gears else [ours]
-        mine, *others = await alternate(scale.rounds, cases, advance)
+        mine, *others = await alternate(REAL_TIME_ROUNDS, cases, advance)
     peer = Series("stream-gears", "CPU ms/stream-s", others[0]) if others else None
     return Line(f"{count} live streams of 4 Mbit/s in one process", Series("aircheck", "CPU ms/stream-s", mine), peer,
                 (Goal("figure", "at most", 3),))  # fmt: skip
@@ -187,7 +188,7 @@ async def _memory(folder: Path, scale: Scale, advance: Callable[[], None]) -> Li
     few, seconds = 21, 10
     values = []
     async with _live(folder, FEW_KBPS, WARM_S + seconds + 10) as stage:
-        for _ in range(2 if scale.quick else 3):
+        for _ in range(REAL_TIME_ROUNDS):
             used = []
             for count in (1, few):
                 out = Path(tempfile.mkdtemp(dir=stage.folder))
@@ -212,7 +213,7 @@ async def _crowd(folder: Path, scale: Scale, advance: Callable[[], None]) -> Lin
     count, seconds = scale.of(CROWD), 30
     values = []
     async with _live(folder, CROWD_KBPS, seconds + 30) as stage:
-        for _ in range(1 if scale.quick else 3):
+        for _ in range(REAL_TIME_ROUNDS):
             out = Path(tempfile.mkdtemp(dir=stage.folder))
             spent = await processes.run(processes.python("bench.recorder", "out", seconds, *stage.urls(count)), out)
             await asyncio.to_thread(shutil.rmtree, out)
