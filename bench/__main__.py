@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     chosen = [one for one in BENCHMARKS if not options.only or one.name in options.only]
     load = os.getloadavg()[0]
-    results, failed = _measure(chosen, Scale(options.quick), console)
+    scale = Scale(options.quick, 3 if options.quick else options.rounds)
+    results, failed = _measure(chosen, scale, console)
     lines = [line for some in results.values() for line in some]
     console.print(report.table(lines))
     for name, error in failed.items():
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if failed:
         return 2
     if options.write:
-        PAGE.write_text(report.page(results, chosen, Scale().rounds, load), encoding="utf-8")
+        PAGE.write_text(report.page(results, chosen, scale.rounds, load), encoding="utf-8")
         console.print(f"wrote {PAGE.relative_to(Path.cwd()) if PAGE.is_relative_to(Path.cwd()) else PAGE.name}")
     return 1 if any(line.met is False for line in lines) else 0
 
@@ -92,6 +93,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--quick", action="store_true", help="a tenth of everything: shows that it runs, measures little"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        choices=range(3, 21),
+        default=5,
+        metavar="N",
+        help="how often each case runs, 3 to 20; default 5",
     )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md; not with --only or --quick")
     options = parser.parse_args(arguments)

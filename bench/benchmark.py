@@ -13,11 +13,8 @@ class Scale:
     """How much is measured. ``quick`` shows that everything runs; its figures are not for publication."""
 
     quick: bool = False
-
-    @property
-    def rounds(self) -> int:
-        """How often each case runs; at least three, so that a spread means something."""
-        return 3 if self.quick else 5
+    rounds: int = 5
+    """How often each case runs; at least three, so that a spread means something."""
 
     def of(self, full: int) -> int:
         """A number of things, a tenth of it when quick."""
