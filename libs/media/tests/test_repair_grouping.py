@@ -86,3 +86,12 @@ def test_what_has_no_keyframe_in_front_waits_until_it_is_whole():
     sound = [flv.audio(at, at) for at in range(0, 900, 23)]
     assert list(grouper.process(sound, None)) == []
     assert [group.is_piece for group in grouper.flush()] == [False]
+
+
+def test_a_piece_was_complete_when_its_last_tag_came_and_not_when_the_next_piece_began():
+    grouper = Grouper(RepairOptions(piece_ms=100), lambda *_: True)
+    tags = flv.gop(0, 1)
+    arrived = {id(tag): tag.timestamp / 1000 for tag in tags}
+    pieces = [piece for tag in tags for piece in grouper.process([tag], arrived[id(tag)])]
+    assert len(pieces) >= 2
+    assert [piece.completed_at for piece in pieces] == [arrived[id(piece.tags[-1])] for piece in pieces]

@@ -66,8 +66,10 @@ class Grouper:
                 group.received_at = received_at
                 if not self._flowed:
                     self._begin(group, tags[start])
-            group.completed_at = received_at
+            held = len(group.tags)
             start = self._flow(tags, start, end) if self._flowing else self._fill(tags, start, end)
+            if len(group.tags) > held:
+                group.completed_at = received_at
             if self._full or (start < end and not self._flowing):
                 yield from self._close()
             elif start < end:
