@@ -4,7 +4,8 @@ The client registers, then keeps alive (every 50 s) and enters the room with a t
 acknowledges every push. A push is {1 type, 2 compression (2 = gzip), 3 payload}: ``ZtLiveScActionSignal`` {1 items {1 signal, 2
 payloads}}, ``ZtLiveScStateSignal`` and ``ZtLiveScNotifySignal`` {1 items {1 signal, 2 payload}}, ``ZtLiveScStatusChanged`` {1 what}. A
 user is {1 id, 2 name, 4 badge as JSON, 5 identity {1 manager}}. Source: the schema that the open-source clients share, read off the live
-page's script, and frames recorded by them. Gifts cost AC coins; bananas are free.
+page's script, and frames recorded by them. Gifts cost AC coins; bananas are free. Unconfirmed: the fields of JoinClub, a user's identity
+beyond ``manager``, and which wallet a gift's price in the list is meant for.
 """
 
 from __future__ import annotations

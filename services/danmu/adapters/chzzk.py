@@ -6,8 +6,8 @@ ask with 0, the other answers with 10000. 93101 and 93102 hold a list of message
 text inside the JSON; ``mbrCnt`` is how many people are in the room. 94008 hides a message, 94010 is a notice, 94005 and
 94006 put somebody out. Sources: the open-source clients "kimcore/chzzk" and "chat-downloader"-like readers, which agree
 on the commands, the types of messages and their fields, and captured frames published with a third (the id of a message
-is its sender and its time, which is how 94008 names the message to hide). The fields of a subscription that is given away
-(type 12) are known from one reader only.
+is its sender and its time, which is how 94008 names the message to hide). Unconfirmed: the
+fields of a subscription that is given away (type 12), for which no published reader or frame was found.
 
 The chat says nothing about the title or the end of a broadcast: both are to be asked of the live API.
 """

@@ -4,7 +4,8 @@ Every frame from the server is a push frame with a ``Response`` {1 messages {1 m
 one that needs it is acknowledged with a frame of the same log id, type ``ack``, the internal ext as payload. The client sends ``hb``
 when it has connected and every 10 s. Every message has a ``Common`` in field 1 {2 id, 3 room, 4 time} and most a ``User`` {1 id, 3 name,
 24 fan club {1 {1 name, 2 level}}}. Sources: the schema that open-source readers of the platform share, and frames recorded by them.
-A diamond is a tenth of a yuan.
+A diamond is a tenth of a yuan. Unconfirmed: the fan club inside ``User``, the messages of fan clubs and emojis, and that 3 of a
+WebcastSocialMessage is a share.
 """
 
 from __future__ import annotations

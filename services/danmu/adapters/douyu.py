@@ -3,6 +3,7 @@
 Source of the messages and their fields: Douyu's "third-party access protocol of the barrage server" (v1.6.2: loginres,
 chatmsg, uenter, dgb, rss, newblackres, srres, error) and what clients of today's web page read (comm_chatmsg and voice_trlt are
 the paid messages, anbc and rnewbc the memberships, gfn a gift's name). Prices of paid messages are in fen.
+Unconfirmed: the fields of the messages about nobles, and that the list of gifts is priced in tenths of a yuan.
 """
 
 from __future__ import annotations

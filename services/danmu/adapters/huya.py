@@ -4,7 +4,8 @@ A frame is a WebSocketCommand in TARS {0 command, 1 payload}. Commands: 16 regis
 the broadcaster) and 17 its answer, 20 heartbeat and 21 its answer, 7 one message {1 uri, 2 body, 5 message id}, 22 several {1 list of
 {0 uri, 1 body, 2 message id}}. Uris: 1400 MessageNotice, 6501 SendItemSubBroadcastPacket, 6110 VipEnterBanner, 1001 NobleNotice,
 8001 EndLiveNotice, 8006 AttendeeCountNotice, 2001314 GameEventMessageBoardPanel. Source: the TARS classes in the scripts of Huya's
-web player, and frames recorded by open-source clients. What a message on the board cost is in yuan there.
+web player, and frames recorded by open-source clients. Unconfirmed: the kinds of decoration 10400 and 10150, what wraps a NobleNotice,
+and that what a message on the board cost is in yuan.
 """
 
 from __future__ import annotations
