@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import rjieba
-
 MAX_WORD: Final = 40
 MAX_WORDS_PER_MESSAGE: Final = 100
 _RUNS: Final = re.compile(r"([\u3400-\u9fff\uf900-\ufaff]{2,})|([^\W\d_\u3400-\u9fff\uf900-\ufaff][\w'’-]+)")
@@ -30,9 +28,16 @@ def words_of(text: str) -> list[str]:
     found: dict[str, None] = {}
     for match in _RUNS.finditer(text):
         chinese, other = match.groups()
-        for word in rjieba.cut(chinese) if chinese else (other.casefold(),):
+        for word in _segmented(chinese) if chinese else (other.casefold(),):
             if len(word) > 1 and word not in _STOP and len(word) <= MAX_WORD and not _REPEATED.fullmatch(word):
                 found[word] = None
         if len(found) >= MAX_WORDS_PER_MESSAGE:
             break
     return list(found)
+
+
+def _segmented(chinese: str) -> list[str]:
+    # Its dictionary takes 35 MB, which a process that hears no Chinese need not have.
+    import rjieba
+
+    return list(rjieba.cut(chinese))
