@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -18,12 +17,12 @@ from contracts.streams import ConsumerSpec
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NothingFetched
 from nats.js.errors import NotFoundError
 
 from chassis.bus import Bus, connection_options
 from chassis.delivery import Delivery
 from chassis.dispatcher import Dispatcher
+from chassis.pull import Pull
 
 log = structlog.get_logger(__name__)
 FETCH = 100
@@ -101,7 +100,7 @@ class Broker:
         await self.faststream.start()
         for subscriber in self.faststream.subscribers:
             one: Any = subscriber
-            one.subscription = _Pull(one.subscription)
+            one.subscription = await _Pull.instead_of(one, self.bus)
 
     async def stop_pulling(self) -> None:
         """Ask for nothing more and wait for the messages in hand. What was fetched and not begun is delivered again elsewhere."""
@@ -119,29 +118,33 @@ class Broker:
 
 
 class _Pull:
-    """FastStream's pull subscription with the errors of a fetch made harmless.
+    """What FastStream pulls with: our own fetch, with its errors made harmless.
 
     FastStream asks again at once after any error, without a pause when the connection is closed: the event loop would never run anything else.
     """
 
-    def __init__(self, subscription: Any) -> None:
-        self._subscription = subscription
+    def __init__(self, pull: Pull) -> None:
+        self._pull = pull
+
+    @classmethod
+    async def instead_of(cls, subscriber: Any, bus: Bus) -> _Pull:
+        """For a subscriber that has begun with the client's own subscription, which it leaves after its first fetch."""
+        pull = Pull(bus, subscriber.stream.name, subscriber.extra_options["durable"])
+        await pull.start()
+        return cls(pull)
 
     async def fetch(self, batch: int, timeout: float) -> Any:
-        """Messages; TimeoutError, which FastStream takes for an empty answer, when there are none for whatever reason."""
+        """Messages; none when there are none for whatever reason."""
         try:
-            return await self._subscription.fetch(batch, timeout)
-        except TimeoutError:
-            raise
+            return await self._pull.fetch(batch, timeout)
         except (NatsError, OSError, ValueError) as error:
             log.warning("fetch.failed", error=repr(error))
             await asyncio.sleep(FETCH_PAUSE_S)
-            raise NothingFetched from error
+            return []
 
     async def unsubscribe(self) -> None:
-        """Take no more messages; a closed connection takes none anyway."""
-        with suppress(NatsError):
-            await self._subscription.unsubscribe()
+        """Take no more messages."""
+        await self._pull.unsubscribe()
 
 
 def consumers_of(service: str) -> list[ConsumerSpec]:

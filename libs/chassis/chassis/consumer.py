@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 from nats.errors import Error as NatsError
-from nats.js.client import JetStreamContext
 
 from chassis.bus import Bus
 from chassis.database import UNREACHABLE
 from chassis.delivery import Delivery
+from chassis.pull import Pull
 from chassis.waiting import wait_for_event
 
 OnBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
@@ -34,11 +34,11 @@ class BatchConsumer:
         self.batch, self.expires_s = batch, expires_s
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._pull = Pull(bus, stream, durable)
 
     async def start(self) -> None:
         """Bind the consumer, which must exist, and begin to pull."""
-        self._subscription = await self.bus.jetstream.pull_subscribe_bind(durable=self.durable, stream=self.stream)
+        await self._pull.start()
         self._task = asyncio.create_task(self._run(), name=f"consumer-{self.durable}")
 
     async def stop(self) -> None:
@@ -48,8 +48,8 @@ class BatchConsumer:
             await asyncio.wait([self._task], timeout=self.expires_s + 10)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._subscription is not None and self.bus.client.is_connected:
-            await self._subscription.unsubscribe()
+        if self.bus.client.is_connected:
+            await self._pull.unsubscribe()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -76,11 +76,8 @@ class BatchConsumer:
                 return
 
     async def _fetch(self) -> list[Delivery]:
-        assert self._subscription is not None
         try:
-            raw = await self._subscription.fetch(self.batch, timeout=self.expires_s)
-        except TimeoutError:
-            return []
+            raw = await self._pull.fetch(self.batch, self.expires_s)
         except (NatsError, OSError) as error:
             log.warning("fetch.failed", durable=self.durable, error=repr(error))
             await wait_for_event(self._stopping, 0.5)

@@ -1,0 +1,98 @@
+"""Fetching from a durable consumer: nothing that has arrived waits for anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from chassis.bus import Bus
+from chassis.pull import FetchRefused, Pull
+from contracts.topology import PROJECTOR
+
+from tests.integration.harness import Wire, eventually, wire
+
+pytestmark = pytest.mark.engines
+SUBJECT = "evt.config.streamer.s1.changed.v1"
+DEADLINE_S, LONG_S = 20.0, 60.0
+"""A fetch may wait much longer than the test does."""
+
+
+@asynccontextmanager
+async def pulling(nats_url: str) -> AsyncIterator[tuple[Wire, Pull]]:
+    async with wire(nats_url) as on:
+        pull = Pull(Bus(on.client, "gateway"), "EVENTS", PROJECTOR)
+        await pull.start()
+        yield on, pull
+        await pull.unsubscribe()
+
+
+async def fetched(pull: Pull, batch: int = 10, timeout: float = LONG_S) -> list[int]:
+    async with asyncio.timeout(DEADLINE_S):
+        messages = await pull.fetch(batch, timeout)
+    for message in messages:
+        await message.ack()
+    return [int(message.data) for message in messages]
+
+
+async def requested(on: Wire) -> None:
+    """Until a request waits at the server."""
+
+    async def waiting() -> bool:
+        return bool((await on.js.consumer_info("EVENTS", PROJECTOR)).num_waiting)
+
+    await eventually(waiting)
+
+
+async def late_end(on: Wire, inbox: str) -> None:
+    """The server's word that an earlier request is over."""
+    await on.client.publish(inbox, b"", headers={"Status": "408", "Description": "Request Timeout"})
+
+
+async def test_what_waits_comes_at_once_in_order_and_in_batches(nats_url: str) -> None:
+    async with pulling(nats_url) as (on, pull):
+        for number in range(5):
+            await on.raw(SUBJECT, b"%d" % number)
+        assert await fetched(pull, batch=3) == [0, 1, 2]
+        assert await fetched(pull, batch=3) == [3, 4]
+
+
+async def test_the_first_that_comes_ends_the_fetch(nats_url: str) -> None:
+    async with pulling(nats_url) as (on, pull):
+        fetching = asyncio.create_task(fetched(pull))
+        await requested(on)
+        await on.raw(SUBJECT, b"7")
+        assert await fetching == [7]
+
+
+async def test_the_late_end_of_an_earlier_request_delays_nothing(nats_url: str) -> None:
+    async with pulling(nats_url) as (on, pull):
+        assert await fetched(pull, timeout=0.2) == []
+        fetching = asyncio.create_task(fetched(pull))
+        await requested(on)
+        await late_end(on, f"{pull._inbox}.1")
+        await on.client.flush()
+        await on.raw(SUBJECT, b"7")
+        assert await fetching == [7]
+
+
+async def test_a_message_for_a_fetch_that_is_over_belongs_to_the_next(nats_url: str) -> None:
+    async with pulling(nats_url) as (on, pull):
+        # given up by the client, but not by the server
+        abandoned = asyncio.create_task(pull.fetch(10, LONG_S))
+        await requested(on)
+        abandoned.cancel()
+        await asyncio.gather(abandoned, return_exceptions=True)
+        await on.raw(SUBJECT, b"7")
+        assert await fetched(pull) == [7]
+
+
+async def test_a_consumer_that_goes_away_ends_the_fetch_with_an_error(nats_url: str) -> None:
+    async with pulling(nats_url) as (on, pull):
+        fetching: asyncio.Task[Any] = asyncio.create_task(fetched(pull))
+        await requested(on)
+        await on.js.delete_consumer("EVENTS", PROJECTOR)
+        with pytest.raises(FetchRefused, match="409"):
+            await fetching
