@@ -12,7 +12,7 @@ from media.flv.metadata import read_metadata
 from media.flv.recorder import Limits, SegmentCompleted, SegmentOpened, SplitReason
 from media.flv.recover import recover
 from media.flv.tag import SCRIPT, Tag
-from media.repair import RepairKind
+from media.repair import RepairKind, RepairOptions
 
 from libs.media.tests import flv_streams as flv
 
@@ -101,6 +101,30 @@ def test_progress_counts_open_and_completed_files():
     recording.finish()
     assert recording.recorder.progress.index is None
     assert recording.recorder.progress.total_bytes == sum(map(len, recording.contents))
+
+
+# --- a stream in real time
+
+
+def fed_until_a_file_exists(recording: flv.Recording, tags: list[Tag], *, tick_ms: int = 100) -> int:
+    """Feed a stream as a server sends it, in ticks; the number of ticks after which a file has bytes."""
+    recording.feed(flv.stream())
+    for tick in range(tags[-1].timestamp // tick_ms + 1):
+        recording.feed(b"".join(flv.raw(tag) for tag in tags if tag.timestamp // tick_ms == tick))
+        if recording.files and recording.files[0].tell():
+            return tick + 1
+    raise AssertionError("no file before the end of the stream")
+
+
+def test_the_first_file_has_bytes_as_soon_as_enough_media_is_known():
+    tags = flv.gop(0, 1, frames=50)
+    enough = next(n for n in range(1, 20) if sum(tag.timestamp < 100 * n for tag in tags) >= 10)
+    assert enough == 2, "less than a file is worth comes with the first tick"
+    recording = flv.Recording(options=RepairOptions(piece_ms=100))
+    # not when the second piece is complete, which takes a third tick, and not at the next keyframe
+    assert fed_until_a_file_exists(recording, tags) == enough
+    written = flv.media(recording.finish().contents[0])
+    assert written == [tag for tag in tags if tag.timestamp < 100 * enough]
 
 
 # --- real media

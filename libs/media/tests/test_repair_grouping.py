@@ -81,6 +81,14 @@ def test_a_group_that_may_flow_comes_in_pieces_of_media_time_whatever_the_chunks
     assert all(after[1] or after[0] - before[0] >= 100 for before, after in pairwise(pieces(1)))
 
 
+def test_a_piece_tells_how_much_of_its_group_is_here_already():
+    grouper = Grouper(RepairOptions(piece_ms=100), lambda *_: True)
+    tags = flv.gop(0, 1)
+    pieces = [*grouper.process(tags, None), *grouper.flush()]
+    behind = [sum(len(later.tags) for later in pieces[n + 1 :]) for n in range(len(pieces))]
+    assert [piece.following for piece in pieces] == behind
+
+
 def test_what_has_no_keyframe_in_front_waits_until_it_is_whole():
     grouper = Grouper(RepairOptions(piece_ms=100, max_group_ms=1000), lambda *_: True)
     sound = [flv.audio(at, at) for at in range(0, 900, 23)]

@@ -234,7 +234,7 @@ class FlvRecorder:
     def _handle(self, output: Output) -> None:
         match output:
             case MediaRun():
-                self._media(output.tags, output.held)
+                self._media(output)
             case NewHeaders():
                 self._change_headers(output)
             case NewMetadata():
@@ -246,13 +246,14 @@ class FlvRecorder:
                     Rejoined(output.gap_ms == 0, output.gap_ms, output.overlap_ms, output.overlap_tags, output.at_ms)
                 )
 
-    def _media(self, tags: list[Tag], held: Sequence[Tag]) -> None:
+    def _media(self, run: MediaRun) -> None:
+        tags, held = run.tags, run.held
         if self._end_marker is not None:
             self._log.add(RepairKind.END_OF_SEQUENCE, self._end_marker.timestamp, detail="media follows")
             self._end_marker = None
         if self._file is None:
             self._waiting += tags
-            if len(self._waiting) < self._options.min_fragment_tags:
+            if len(self._waiting) + len(held) + run.following < self._options.min_fragment_tags:
                 return
             tags, self._waiting = self._waiting, []
             self._open(tags)

@@ -23,10 +23,14 @@ from media.repair.timestamps import TimestampRepair
 
 @dataclass(frozen=True, slots=True)
 class MediaRun:
-    """Media tags in file order, timestamps on the recording's timeline; `held` = tags that will follow and end the last group."""
+    """Media tags in file order, timestamps on the recording's timeline; `held` = tags that will follow and end the last group.
+
+    `following`: tags that are known to come behind those, in the same file.
+    """
 
     tags: list[Tag]
     held: list[Tag] = field(default_factory=list)
+    following: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,4 +284,4 @@ class RepairChain:
             self._filler.process(kept.tags)
         ready = self._interleaver.process(kept.tags)
         if ready:
-            self._sink(MediaRun(ready, self._interleaver.held))
+            self._sink(MediaRun(ready, self._interleaver.held, kept.following))

@@ -73,7 +73,7 @@ class Grouper:
             if self._full or (start < end and not self._flowing):
                 yield from self._close()
             elif start < end:
-                yield self._hand_on()
+                yield self._hand_on(end - start)
 
     def _begin(self, group: Group, first: Tag) -> None:
         self._begun_at = first.timestamp
@@ -95,8 +95,9 @@ class Grouper:
         self._full = self._flowed + len(group.tags) >= self._options.max_group_tags
         return stop
 
-    def _hand_on(self) -> Group:
+    def _hand_on(self, following: int) -> Group:
         group = self._group
+        group.following = following
         group.begins, group.ends = not self._flowed, False
         self._flowed += len(group.tags)
         self._total_bytes += self._bytes

@@ -86,6 +86,7 @@ class Group:
     `received_at`, `completed_at`: when its first and its last tag arrived (wall clock, seconds). `source_shift`: how far the source
     clock of this group lies ahead of the clock so far, known from content that both carry. `reconnected`: the first group of a new
     source connection. `begins`, `ends`: both for a whole group; of one that is handed on in pieces, the first and the last one.
+    `following`: tags that are here already and belong to the next pieces of it; how many may depend on how the input was chunked.
     """
 
     tags: list[Tag]
@@ -95,6 +96,7 @@ class Group:
     source_shift: int | None = None
     begins: bool = True
     ends: bool = True
+    following: int = 0
 
     @property
     def is_piece(self) -> bool:
