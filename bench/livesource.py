@@ -1,7 +1,10 @@
 """A server for recorders to record from, in a process of its own: an FLV as fast as it is read, and live streams in real time.
 
 ``python -m bench.livesource FILE.flv`` prints its port. ``/file.flv`` is the file; ``/live/NAME.flv`` the same media paced by its timestamps, each
-viewer from the beginning to the end; ``/stats`` says how far the slowest viewer of a paced stream was behind.
+viewer from the beginning, which is a keyframe, to the end; ``/stats`` says how far the slowest viewer of a paced stream was behind, and
+``/viewers/NAME.flv`` when each viewer of a live stream came and when its first media was sent.
+
+No cache of a group of pictures is sent in a burst, as content networks do: a viewer waits for the next tick, and then has the media of that tick.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -53,6 +57,8 @@ class Viewer(asyncio.Protocol):
         self._request = b""
         self.transport: asyncio.WriteTransport | None = None
         self.tick = -1
+        self.path = ""
+        self.asked_at = self.media_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
@@ -65,7 +71,7 @@ class Viewer(asyncio.Protocol):
         if b"\r\n\r\n" in self._request and self.tick < 0:
             path = self._request.split(b" ", 2)[1].decode("latin-1").partition("?")[0]
             self._request = b""
-            self.tick = 0
+            self.tick, self.path, self.asked_at = 0, path, time.time()
             self._server.answer(self, path)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -82,6 +88,7 @@ class Server:
         self._behind = 0
         self._late_ms = 0.0
         self._sending: set[asyncio.Task[None]] = set()
+        self._came: defaultdict[str, list[Viewer]] = defaultdict(list)
 
     @cached_property
     def _media(self) -> Media:
@@ -92,13 +99,14 @@ class Server:
         """Serve one path."""
         assert viewer.transport is not None
         if path == "/stats":
-            body = json.dumps({"viewers": len(self.viewers), "behind_bytes": self._behind, "late_ms": self._late_ms})
+            found = {"viewers": len(self.viewers), "behind_bytes": self._behind, "late_ms": self._late_ms}
             self._behind, self._late_ms = 0, 0.0
-            viewer.transport.write(
-                f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n{body}".encode()
-            )
-            viewer.transport.close()
+            _answer(viewer.transport, found)
+        elif path.startswith("/viewers/"):
+            came = self._came[path.replace("/viewers/", "/live/")]
+            _answer(viewer.transport, [{"asked_at": one.asked_at, "media_at": one.media_at} for one in came])
         elif path.startswith("/live/"):
+            self._came[path].append(viewer)
             viewer.transport.write(_HEAD + b"\r\n" + self._media.head)
             self.viewers.add(viewer)
         else:
@@ -126,7 +134,17 @@ class Server:
                     continue
                 transport.write(self._media.ticks[viewer.tick])
                 self._behind = max(self._behind, transport.get_write_buffer_size())
+                viewer.media_at = viewer.media_at or time.time()
                 viewer.tick += 1
+
+
+def _answer(transport: asyncio.WriteTransport, value: object) -> None:
+    body = json.dumps(value)
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    transport.write((head + body).encode())
+    transport.close()
 
 
 def first_line(process: subprocess.Popen[bytes]) -> str:
