@@ -26,7 +26,6 @@ from contracts.system import of as system_of
 from pydantic import BaseModel
 
 from tests.integration.harness import (
-    DEADLINE_S,
     STREAMER,
     add_streamer,
     append_name,
@@ -97,20 +96,25 @@ async def test_a_transient_failure_comes_again_later_and_later_and_then_succeeds
 
 
 async def test_nothing_of_a_failed_attempt_remains(nats_url: str, postgres_dsn: str) -> None:
-    attempts: list[int] = []
+    attempts: list[str] = []
 
     async def handler(command: AddStreamer, work) -> None:
-        attempts.append(1)
+        attempts.append(command.streamer_id)
         await append_name(command, work)
-        await work.send(add_streamer("other"))
+        if command.streamer_id == "s1":
+            await work.send(add_streamer("other", "follows"))
         if len(attempts) == 1:
             raise RuntimeError("after the append")
 
-    async with wire(nats_url) as on, running(service_of(postgres_dsn, nats_url, handler)):
-        async with asyncio.timeout(DEADLINE_S):
-            await on.send(add_streamer())
-            await on.holds(1)
-        assert len(attempts) >= 2
+    async with wire(nats_url) as on, running(service_of(postgres_dsn, nats_url, handler)) as service:
+        await on.send(add_streamer(name="first"))
+        # then there is one event of the one that succeeded, and one of the one command that it sent
+        await on.holds(2)
+        assert names(await on.events()) == ["first", "follows"]
+        await on.settled("config")
+        assert attempts == ["s1", "s1", "other"]
+        assert await service.pool.fetchval("select count(*) from events") == 2
+        assert await on.count() == 2
 
 
 @pytest.mark.parametrize("failure", [Poison("bad"), "invalid"], ids=["poison", "validation"])
