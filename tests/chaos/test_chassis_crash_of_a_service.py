@@ -70,8 +70,7 @@ async def test_killed_while_it_publishes_nothing_is_lost_and_nothing_is_there_tw
 ) -> None:
     async with wire(nats_url) as on:
         # Messages in hand at the crash come again after this time.
-        config = (await on.js.consumer_info("COMMANDS", "config")).config
-        await on.js.add_consumer("COMMANDS", config.evolve(ack_wait=2.0))
+        await on.let_wait("COMMANDS", "config", 2)
         for number in range(300):
             await on.send(add_streamer(f"s{number % 6}", f"c{number}"))
         reached = 0

@@ -33,7 +33,8 @@ from contracts.system import SHAPES
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
-DEADLINE_S = 30.0
+from tests.deadline import DEADLINE_S
+
 STREAMER: Aggregate[tuple[Event, ...]] = Aggregate("streamer", (), lambda state, event: (*state, event))
 """Its state is its history."""
 
@@ -173,6 +174,41 @@ class Wire:
             return not info.num_pending and not info.num_ack_pending
 
         await eventually(idle, f"{stream}/{service} is idle")
+
+    async def let_wait(self, stream: str, consumer: str, seconds: float) -> None:
+        """Change how long the bus waits for an acknowledgement before it delivers again."""
+        current = (await self.js.consumer_info(stream, consumer)).config
+        await self.js.add_consumer(stream, current.evolve(ack_wait=float(seconds)))
+
+    @asynccontextmanager
+    async def in_progress(self, stream: str, consumer: str) -> AsyncIterator[InProgress]:
+        """Listen to what is said to be still in hand."""
+        told = InProgress()
+        subscription = await self.client.subscribe(f"$JS.ACK.{stream}.{consumer}.>", cb=told.hear)
+        await self.client.flush()
+        try:
+            yield told
+        finally:
+            await subscription.unsubscribe()
+
+
+class InProgress:
+    """How often a consumer's messages were said to be in progress."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def hear(self, message: Any) -> None:
+        """One settlement of any kind."""
+        self.times += message.data == b"+WPI"
+
+    def at_least(self, times: int) -> Callable[[], Awaitable[bool]]:
+        """A condition for :func:`eventually`."""
+
+        async def enough() -> bool:
+            return self.times >= times
+
+        return enough
 
 
 @asynccontextmanager

@@ -62,7 +62,7 @@ async def test_an_update_changes_what_differs_and_keeps_what_nobody_declared(nat
         repaired = (await js.stream_info("EVENTS")).config
         assert (repaired.max_age, repaired.duplicate_window) == (30 * 86_400.0, 1800.0)
         assert repaired.max_msg_size == 777_777
-        assert (await js.consumer_info("COMMANDS", "config")).config.ack_wait == 30.0
+        assert (await js.consumer_info("COMMANDS", "config")).config.ack_wait == 10.0
 
 
 async def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_changed(nats_url: str) -> None:

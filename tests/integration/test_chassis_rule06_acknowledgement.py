@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from chassis import in_hand
 from chassis.dispatcher import Dispatcher
 from chassis.errors import Poison
 from chassis.ids import new_id
@@ -32,6 +33,7 @@ from tests.integration.harness import (
     database,
     delivery,
     delivery_of,
+    eventually,
     handlers_of,
     names,
     running,
@@ -115,6 +117,31 @@ async def test_nothing_of_a_failed_attempt_remains(nats_url: str, postgres_dsn: 
         assert attempts == ["s1", "s1", "other"]
         assert await service.pool.fetchval("select count(*) from events") == 2
         assert await on.count() == 2
+
+
+async def test_what_is_in_hand_for_long_is_not_delivered_again(
+    nats_url: str, postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_hand, "EVERY_S", 0.1)
+    go = asyncio.Event()
+
+    async def handler(command: AddStreamer, work) -> None:
+        await go.wait()
+        await append_name(command, work)
+
+    async with wire(nats_url) as on:
+        await on.let_wait("COMMANDS", "config", 3)
+        async with running(service_of(postgres_dsn, nats_url, handler)), on.in_progress("COMMANDS", "config") as told:
+            # given one in its handler and one that waits behind it
+            await on.send(add_streamer(name="first"))
+            await on.send(add_streamer(name="second"))
+            # when both have been told so often that the bus would have stopped waiting
+            await eventually(told.at_least(2 * 40))
+            go.set()
+            await on.holds(2)
+            assert names(await on.events()) == ["first", "second"]
+            await on.settled("config")
+        assert (await on.js.consumer_info("COMMANDS", "config")).delivered.consumer_seq == 2
 
 
 @pytest.mark.parametrize("failure", [Poison("bad"), "invalid"], ids=["poison", "validation"])

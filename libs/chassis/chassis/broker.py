@@ -22,6 +22,7 @@ from nats.js.errors import NotFoundError
 from chassis.bus import Bus, connection_options
 from chassis.delivery import Delivery
 from chassis.dispatcher import Dispatcher
+from chassis.in_hand import InHand
 from chassis.pull import Pull
 
 log = structlog.get_logger(__name__)
@@ -57,6 +58,7 @@ class Broker:
         )
         self.bus: Bus | None = None
         self._bound: list[ConsumerSpec] = []
+        self._in_hand = InHand()
 
     async def connect(self) -> Bus:
         """Connect and return the bus that shares the connection."""
@@ -72,7 +74,9 @@ class Broker:
         async def receive(message: NatsMessage) -> None:
             # FastStream would swallow an error here without a trace; the message then comes again after ack_wait.
             try:
-                await dispatcher.deliver(f"{spec.stream.lower()}-{spec.name}", Delivery.of(message.raw_message))
+                delivery = Delivery.of(message.raw_message)
+                with self._in_hand.holding(delivery):
+                    await dispatcher.deliver(f"{spec.stream.lower()}-{spec.name}", delivery)
             except Exception:
                 log.exception("delivery.unsettled", subject=message.raw_message.subject)
 
@@ -97,6 +101,7 @@ class Broker:
                 await self.bus.jetstream.consumer_info(spec.stream, spec.name)
             except NotFoundError:
                 raise NotProvisioned(f"no consumer {spec.stream}/{spec.name}: run chassis.provision first") from None
+        await self._in_hand.start()
         await self.faststream.start()
         for subscriber in self.faststream.subscribers:
             one: Any = subscriber
@@ -105,6 +110,7 @@ class Broker:
     async def stop_pulling(self) -> None:
         """Ask for nothing more and wait for the messages in hand. What was fetched and not begun is delivered again elsewhere."""
         await asyncio.gather(*(subscriber.stop() for subscriber in self.faststream.subscribers))
+        await self._in_hand.stop()
 
     async def close(self) -> None:
         """Drain and close the connection; one that is down at the moment is just closed."""

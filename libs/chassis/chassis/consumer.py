@@ -11,12 +11,12 @@ from nats.errors import Error as NatsError
 from chassis.bus import Bus
 from chassis.database import UNREACHABLE
 from chassis.delivery import Delivery
+from chassis.in_hand import InHand
 from chassis.pull import Pull
 from chassis.waiting import wait_for_event
 
 OnBatch = Callable[[Sequence[Delivery]], Awaitable[None]]
 LONGEST_PAUSE_S = 10.0
-"""Shorter than the bus waits for an acknowledgement, which each pause begins by asking it to."""
 log = structlog.get_logger(__name__)
 
 
@@ -32,6 +32,7 @@ class BatchConsumer:
     ) -> None:
         self.bus, self.stream, self.durable, self.on_batch = bus, stream, durable, on_batch
         self.batch, self.expires_s = batch, expires_s
+        self._in_hand = InHand()
         self._task: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._pull = Pull(bus, stream, durable)
@@ -39,6 +40,7 @@ class BatchConsumer:
     async def start(self) -> None:
         """Bind the consumer, which must exist, and begin to pull."""
         await self._pull.start()
+        await self._in_hand.start()
         self._task = asyncio.create_task(self._run(), name=f"consumer-{self.durable}")
 
     async def stop(self) -> None:
@@ -48,6 +50,7 @@ class BatchConsumer:
             await asyncio.wait([self._task], timeout=self.expires_s + 10)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._in_hand.stop()
         if self.bus.client.is_connected:
             await self._pull.unsubscribe()
 
@@ -60,20 +63,21 @@ class BatchConsumer:
     async def _handle(self, deliveries: Sequence[Delivery]) -> None:
         failures = 0
         while True:
-            try:
-                await self.on_batch(deliveries)
-            except Exception as error:
-                failures += 1
-                delay = min(0.1 * 2.0**failures, LONGEST_PAUSE_S)
-                log.warning("batch.retry", durable=self.durable, size=len(deliveries), delay_s=delay, error=repr(error)[:500],
-                            exc_info=not isinstance(error, UNREACHABLE))  # fmt: skip
-            else:
-                await self._settle(deliveries, Delivery.ack)
-                return
-            await self._settle(deliveries, Delivery.in_progress)
-            if await wait_for_event(self._stopping, delay):
-                await self._settle(deliveries, Delivery.give_back)
-                return
+            with self._in_hand.holding(*deliveries):
+                try:
+                    await self.on_batch(deliveries)
+                except Exception as error:
+                    failures += 1
+                    delay = min(0.1 * 2.0**failures, LONGEST_PAUSE_S)
+                    log.warning("batch.retry", durable=self.durable, size=len(deliveries), delay_s=delay, error=repr(error)[:500],
+                                exc_info=not isinstance(error, UNREACHABLE))  # fmt: skip
+                else:
+                    await self._settle(deliveries, Delivery.ack)
+                    return
+                await self._settle(deliveries, Delivery.in_progress)
+                if await wait_for_event(self._stopping, delay):
+                    await self._settle(deliveries, Delivery.give_back)
+                    return
 
     async def _fetch(self) -> list[Delivery]:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delivery:
     """A message as the bus handed it over. ``sequence`` is its place in the stream, ``deliveries`` counts from 1."""
 
@@ -17,6 +17,7 @@ class Delivery:
     data: bytes
     sequence: int
     deliveries: int
+    settled: bool = False
 
     @classmethod
     def of(cls, raw: Any) -> Delivery:
@@ -26,15 +27,18 @@ class Delivery:
 
     async def ack(self) -> None:
         """Handled: never deliver it again."""
+        self.settled = True
         await self.raw.ack()
 
     async def nak(self, delay_s: float) -> None:
         """Deliver it again after ``delay_s``. A nak without a delay ignores every back-off and burns all deliveries within milliseconds."""
+        self.settled = True
         await self.raw.nak(delay=max(delay_s, 0.001))
 
     async def in_progress(self) -> None:
-        """Still in hand: start the time for the acknowledgement anew."""
-        await self.raw.in_progress()
+        """Still in hand: start the time for the acknowledgement anew. Not after it was settled, where that would overrule the delay of a nak."""
+        if not self.settled:
+            await self.raw.in_progress()
 
     async def give_back(self) -> None:
         """Not handled here: deliver it to somebody else now."""
@@ -42,4 +46,5 @@ class Delivery:
 
     async def term(self) -> None:
         """Never deliver it again, it is in the dead letters."""
+        self.settled = True
         await self.raw.term()

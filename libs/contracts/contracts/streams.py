@@ -9,6 +9,9 @@ from contracts import subjects, topology
 from contracts.system import SERVICES
 
 MIB = 1 << 20
+ACK_WAIT_S = 10.0
+"""How long the bus waits for an acknowledgement before it delivers a message again: no longer than the leases of a dead process last, which it
+was delivered to in vain. Who works on one for longer says so meanwhile (`chassis.in_hand`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class ConsumerSpec:
     stream: str
     name: str
     filters: tuple[str, ...]
-    ack_wait_s: float = 30
+    ack_wait_s: float = ACK_WAIT_S
     max_ack_pending: int = 1000
 
 
