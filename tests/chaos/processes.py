@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-START_S = 60.0
+from tests.deadline import DEADLINE_S
 
 
 class Program:
@@ -24,7 +24,7 @@ class Program:
         self._more = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
-    async def said(self, event: str, deadline_s: float = 30.0, times: int = 1) -> dict[str, Any]:
+    async def said(self, event: str, deadline_s: float = DEADLINE_S, times: int = 1) -> dict[str, Any]:
         """Wait until the log has an event (``times`` times) and return the last of them."""
 
         def found() -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ class Program:
         """SIGTERM."""
         self.process.send_signal(signal.SIGTERM)
 
-    async def ended(self, deadline_s: float = 30.0) -> int:
+    async def ended(self, deadline_s: float = DEADLINE_S) -> int:
         """Wait for its end; returns the exit code."""
         try:
             async with asyncio.timeout(deadline_s):
@@ -92,7 +92,7 @@ async def program(mode: str, *, ready: bool = True, **environment: str) -> Async
     running = Program(process)
     try:
         if ready:
-            await running.said("service.ready", START_S)
+            await running.said("service.ready", DEADLINE_S)
         yield running
     finally:
         if process.returncode is None:

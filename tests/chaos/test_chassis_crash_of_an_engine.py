@@ -11,6 +11,7 @@ from chassis.database import UNREACHABLE
 from chassis.service import Service
 from contracts.config import AddStreamer
 
+from tests.deadline import DEADLINE_S
 from tests.engines.handles import Engines
 from tests.integration.harness import (
     STREAMER,
@@ -165,7 +166,7 @@ async def test_leases_outlive_an_outage_without_a_second_run(
         runner = LeaseRunner(service.pool, "work", run, owner="w1", heartbeat_s=0.1, expiry_s=0.5)
         await runner.start()
         await offer(service.pool, "work", "work:1")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await begun.wait()
         await asyncio.to_thread(engines.postgres.kill)
         await asyncio.sleep(0)

@@ -16,6 +16,7 @@ from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatReconnected
 from media.chat.log import ChatLogReader
 
 from services.danmu.adapters.journal import chunk_paths
+from tests.deadline import DEADLINE_S
 from tests.engines.handles import Engines
 from tests.integration.danmu_rig import (
     ROOM,
@@ -56,7 +57,7 @@ async def danmu_process(
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 assert await process.wait() == 0
 
 
@@ -73,7 +74,7 @@ async def test_a_killed_replica_loses_only_what_was_not_flushed(
         # given lines before and after the first cut, on disk
         async with danmu_process(nats_url, postgres_dsn, tmp_path, studio) as victim:
             await bus.plan()
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             await studio.say_many(ROOM, chats("early", 20))
             await until(lambda: len(journalled(tmp_path)) == 20)
             first = await next_millisecond()
@@ -87,7 +88,7 @@ async def test_a_killed_replica_loses_only_what_was_not_flushed(
         await studio.wait_for_room(ROOM, chatters=0)
         async with danmu_process(nats_url, postgres_dsn, tmp_path, studio):
             await bus.wait(ChatStarted, 2)
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             await studio.say_many(ROOM, chats("after", 50))
             await bus.wait_for_lines(*texts("after", 50))
             second = await next_millisecond()
@@ -117,7 +118,7 @@ async def test_a_file_that_was_being_finished_at_the_crash_is_finished_by_the_ne
         # given a segment whose cut is told while nobody is there to hear it
         async with danmu_process(nats_url, postgres_dsn, tmp_path, studio) as victim:
             await bus.plan()
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             first = await next_millisecond()
             await bus.open_segment(0, first)
             await studio.say_many(ROOM, chats("first", 120))
@@ -127,6 +128,7 @@ async def test_a_file_that_was_being_finished_at_the_crash_is_finished_by_the_ne
             await until(lambda: len(journalled(tmp_path)) == 150)
             victim.kill()
             await victim.wait()
+        await bus.nobody_listens()
         await bus.complete_segment(0, first, second)
         await bus.open_segment(1, second)
         # and a dead one's half-made files
@@ -153,7 +155,7 @@ async def test_chat_goes_on_while_the_database_is_away(
         async with danmu_process(nats_url, postgres_dsn, tmp_path, studio):
             # given a segment being recorded
             await bus.plan()
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             first = await next_millisecond()
             await bus.open_segment(0, first)
             await studio.say_many(ROOM, chats("before", 10))
@@ -162,7 +164,7 @@ async def test_chat_goes_on_while_the_database_is_away(
             await asyncio.to_thread(engines.postgres.kill)
             await studio.fault(ROOM, "chat_drop")
             await studio.wait_for_room(ROOM, chatters=0)
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             await studio.say_many(ROOM, chats("meanwhile", 10))
             await bus.wait_for_lines(*texts("meanwhile", 10))
             await bus.complete_segment(0, first, now_ms())

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from contracts.danmu import ChatStarted
 
-from tests.chaos.processes import START_S, Program
+from tests.chaos.processes import Program
+from tests.deadline import DEADLINE_S
 from tests.integration.danmu_rig import ROOM, next_millisecond, now_ms, outside, xml_texts
 from tests.studio import Studio
 
@@ -49,7 +50,7 @@ async def replica(nats_url: str, dsn: str, machine: Path, store: Path, studio: S
     )
     running = Program(process)
     try:
-        await running.said("service.ready", START_S)
+        await running.said("service.ready", DEADLINE_S)
         yield running
     finally:
         if process.returncode is None:
@@ -88,7 +89,7 @@ async def test_a_planned_restart_with_a_second_replica_loses_and_repeats_no_line
         async with replica(nats_url, postgres_dsn, first_disk, store, studio) as leaving:
             # given a chat that the first replica holds, and a second one beside it
             await bus.plan()
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             first = await next_millisecond()
             await bus.open_segment(0, first)
             async with replica(nats_url, postgres_dsn, second_disk, store, studio):
@@ -121,7 +122,7 @@ async def test_a_killed_replica_is_replaced_in_time_and_has_lost_its_last_half_s
         async with replica(nats_url, postgres_dsn, disk, store, studio) as victim:
             # given a chat that the first replica holds, and a second one beside it
             await bus.plan()
-            await studio.wait_for_room(ROOM, chatters=1, timeout=30)
+            await studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
             first = await next_millisecond()
             await bus.open_segment(0, first)
             async with replica(nats_url, postgres_dsn, disk, store, studio):

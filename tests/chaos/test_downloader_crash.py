@@ -21,6 +21,7 @@ from contracts.downloader import (
 from contracts.values import EndReason
 
 from services.downloader.app import build
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import (
     RECORDING,
     check_files,
@@ -141,7 +142,7 @@ async def test_a_file_that_stays_away_is_told_to_be_lost_and_kept_for_a_person(
         assert (lost.index, lost.reason) == (0, "lost with worker one")
         # when the machine is back after the end
         async with replica(nats_url, postgres_dsn, here, "one again"):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 while not list((here / "recordings" / "recovered").rglob("*.flv")):  # noqa: ASYNC110 - nobody announces it
                     await asyncio.sleep(0.05)
     # then its media is not thrown away

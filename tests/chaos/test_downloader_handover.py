@@ -22,6 +22,7 @@ from contracts.downloader import (
 from contracts.values import EndReason
 from media.flv.tag import AUDIO, VIDEO
 
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import RECORDING, Outside, check_files, ended, flv, hls, outside, path_of, replica
 from tests.integration.witness import Viewer, channel, frame_times, viewer
 from tests.studio import Studio
@@ -92,7 +93,7 @@ async def standing(dsn: str, what: str = "successor is not null") -> str:
     """The replica that stands by for the recording, once it does; nobody else is told."""
     connection = await asyncpg.connect(dsn)
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 found = await connection.fetchval(f"select successor from handovers where {what}")
                 if found is not None:

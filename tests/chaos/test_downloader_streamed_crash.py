@@ -13,6 +13,7 @@ from contracts.values import Artifact
 
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.chaos.test_downloader_handover import STOP
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import hls, outside, replica
 from tests.integration.witness import frame_times
 from tests.studio import Studio
@@ -34,7 +35,7 @@ async def parts_noted(dsn: str, count: int) -> None:
     connection = await asyncpg.connect(dsn)
     query = "select max(jsonb_array_length(sent->'parts')) from streamed_files"
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while (await connection.fetchval(query) or 0) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except asyncpg.UndefinedTableError as error:

@@ -25,6 +25,8 @@ from contracts.registry import load_vocabulary
 from contracts.scheduler import ProcessCompleted, RecordingPlanned
 from contracts.values import Artifact, Effective, Pipelines, Step
 
+from tests.deadline import DEADLINE_S
+
 pytestmark = [pytest.mark.engines, pytest.mark.chaos]
 AT = "2026-01-02T03:04:05+00:00"
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +133,7 @@ async def test_a_killed_replica_leaves_no_program_and_its_job_is_finished_elsewh
         for event in session(source):
             envelope = wrap(event, id=new_id(), metadata=new_metadata(), source="test", sequence=1)
             await client.jetstream().publish(subjects.of(event), envelope.data, headers=dict(envelope.to_headers()))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             pid = int(await asyncio.to_thread(begun.read_text))
         if other == "running beside it":
             replicas.append(Replica(environment | {"PIPELINE_WORKER": "second"}, log))
@@ -144,7 +146,7 @@ async def test_a_killed_replica_leaves_no_program_and_its_job_is_finished_elsewh
             replicas.append(Replica(environment | {"PIPELINE_WORKER": "second"}, log))
         # then: the other one finishes the session
         events = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while not any(isinstance(event, SessionFinished) for event in events):
                 events.append(await seen.get())
         assert await asyncio.to_thread(replicas[1].stop) == 0
@@ -178,7 +180,7 @@ async def gone(handle: int) -> None:
     ended, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_reader(handle, ended.set)
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await ended.wait()
     finally:
         loop.remove_reader(handle)

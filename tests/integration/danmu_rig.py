@@ -27,8 +27,10 @@ from contracts.registry import load_vocabulary
 from contracts.scheduler import ProcessCompleted, ProcessStopping, RecordingPlanned
 from contracts.values import Artifact, Chat, Effective
 
+from tests.deadline import DEADLINE_S
+from tests.integration.harness import eventually
+
 SESSION, STREAMER, RECORDING, ROOM = "s1", "ann", "r1", "1001"
-DEADLINE_S = 30
 E = TypeVar("E", bound=Event)
 
 
@@ -76,6 +78,14 @@ class Outside:
     async def wait_for_lines(self, *texts: str) -> None:
         """Until browsers have been told these lines, that is until the service has received them."""
         await self._until(lambda: set(texts) <= {line["text"] for line in self.live}, DEADLINE_S)
+
+    async def nobody_listens(self) -> None:
+        """Until the bus has noticed that a killed service is gone: before that it delivers to the dead one's last request."""
+
+        async def gone() -> bool:
+            return not (await self._jetstream.consumer_info("EVENTS", "danmu")).num_waiting
+
+        await eventually(gone, "the bus knows that nobody listens")
 
     def of(self, cls: type[E]) -> list[E]:
         return [event for event in self.events if isinstance(event, cls)]

@@ -28,9 +28,9 @@ from contracts.registry import load_vocabulary
 from contracts.values import Artifact, Effective, Source
 
 from services.downloader.settings import DownloaderSettings
+from tests.deadline import DEADLINE_S
 
 RECORDING, SESSION, STREAMER = "r1", "s1", "ann"
-DEADLINE_S = 60
 REPOSITORY = Path(__file__).parents[2]
 E = TypeVar("E", bound=Event)
 
@@ -197,7 +197,7 @@ async def replica(nats_url: str, dsn: str, folder: Path, worker: str) -> AsyncIt
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(DEADLINE_S):
                 assert await process.wait() == 0
 
 

@@ -28,6 +28,7 @@ from services.gateway.api.server import HttpServer
 from services.gateway.app import build
 from services.gateway.projections.projector import Projector
 from services.gateway.settings import GatewaySettings
+from tests.deadline import DEADLINE_S
 
 PASSWORD = "a long enough password"
 STREAMER = Aggregate("streamer", (), lambda state, event: (*state, event))
@@ -190,7 +191,7 @@ async def sse(
 ) -> list[dict[str, str]]:
     """The first frames of an event stream as fields, without comments."""
     found: list[dict[str, str]] = []
-    async with asyncio.timeout(20), client.stream("GET", path, **kwargs) as response:
+    async with asyncio.timeout(DEADLINE_S), client.stream("GET", path, **kwargs) as response:
         assert response.status_code == 200
         fields: dict[str, str] = {}
         async for line in response.aiter_lines():

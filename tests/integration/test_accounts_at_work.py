@@ -29,6 +29,7 @@ from services.danmu.app import build as build_danmu
 from services.danmu.settings import DanmuSettings
 from services.monitor.app import build as build_monitor
 from services.monitor.settings import MonitorSettings
+from tests.deadline import DEADLINE_S
 from tests.integration.danmu_rig import ROOM, outside
 from tests.studio import Studio
 
@@ -93,7 +94,7 @@ async def test_what_a_credential_opens_and_what_its_removal_closes(
                 url = f"{studio.url}/bili/{ROOM}"
                 check = CheckChannel(streamer_id="ann", url=url, name="Ann", offline_grace_s=0, network=network)
                 await sender.send_direct(check)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     await heard.wait()
                 return {source.quality for source in told[-1].sources}
 
@@ -104,7 +105,7 @@ async def test_what_a_credential_opens_and_what_its_removal_closes(
                     sender, SaveCredential(credential_id="mine", name="Mine", domains=("127.0.0.1",), sealed=sealed)
                 )
                 asking = Accounts(sender, KEY, setting="")
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     while not await _is_known(asking):
                         pass
 
@@ -117,7 +118,7 @@ async def test_what_a_credential_opens_and_what_its_removal_closes(
                 await studio.wait_for_room(ROOM, chatters=1)
                 assert (await studio.room(ROOM))["members"] == 1
                 await send(sender, RemoveCredential(credential_id="mine"))
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     while await _is_known(asking):
                         pass
                 await studio.fault(ROOM, "chat_drop")

@@ -11,6 +11,7 @@ from contracts.config import AddStreamer
 from contracts.monitor import SourcesResolved
 from nats.errors import Error as NatsError
 
+from tests.deadline import DEADLINE_S
 from tests.engines.handles import Engines
 from tests.integration.harness import (
     add_streamer,
@@ -73,7 +74,7 @@ async def test_a_service_stops_in_order_while_the_bus_is_down(
         service = service_of(postgres_dsn, nats_url, stop_timeout_s=1)
         await service.start()
         await asyncio.to_thread(engines.nats.kill)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await service.stop()
         assert service.bus.client.is_closed
         assert service._exit_code == 0
@@ -88,7 +89,7 @@ async def test_a_service_waits_for_a_bus_that_comes_up_after_it(
         service = service_of(postgres_dsn, nats_url)
         starting = asyncio.create_task(service.start())
         await asyncio.to_thread(engines.nats.start)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             await starting
         assert await service.health.failures() == {}
         await service.stop()

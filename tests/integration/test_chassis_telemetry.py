@@ -16,6 +16,7 @@ from contracts.downloader import StopRecording
 from contracts.envelope import Envelope, Metadata
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.deadline import DEADLINE_S
 from tests.integration.harness import (
     STREAMER,
     Wire,
@@ -150,7 +151,7 @@ async def test_a_collector_that_is_away_holds_nothing_up(
         await service.start()
         await on.send(add_streamer())
         await on.holds(1)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await service.stop()
 
 

@@ -9,6 +9,8 @@ import pytest
 from chassis import wire
 from nats.errors import ConnectionClosedError, MaxPayloadError
 
+from tests.deadline import DEADLINE_S
+
 pytestmark = pytest.mark.engines
 
 HEADERS = {
@@ -27,7 +29,7 @@ async def test_a_receiver_sees_no_difference(nats_url: str, payload: bytes) -> N
     # when the same message is sent by the client and by the chassis
     await client.publish("evt.a.b", payload, headers=dict(HEADERS))
     await wire.publish(client, "evt.a.b", wire.header_lines(HEADERS), payload)
-    theirs, ours = [await received.next_msg(timeout=5) for _ in range(2)]
+    theirs, ours = [await received.next_msg(timeout=DEADLINE_S) for _ in range(2)]
     # then they are the same, and no value has become a header
     assert (ours.subject, ours.data, ours.headers) == (theirs.subject, theirs.data, theirs.headers)
     assert ours.headers is not None
@@ -44,7 +46,7 @@ async def test_messages_keep_their_order_among_those_of_the_client(nats_url: str
     for number in range(0, 200, 2):
         await client.publish("evt.a", str(number).encode(), headers={"n": "1"})
         await wire.publish(client, "evt.a", wire.header_lines({"n": "1"}), str(number + 1).encode())
-    seen = [int((await received.next_msg(timeout=5)).data) for _ in range(200)]
+    seen = [int((await received.next_msg(timeout=DEADLINE_S)).data) for _ in range(200)]
     # then nothing has overtaken
     assert seen == list(range(200))
     await client.close()
@@ -75,7 +77,7 @@ async def test_nothing_is_queued_while_the_server_is_away(nats_url: str, engines
 
     client = await nats.connect(nats_url, disconnected_cb=disconnected, error_cb=ignore, reconnect_time_wait=0.1)
     await asyncio.to_thread(engines.nats.kill)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await gone.wait()
     # when a message is published, then it fails at once
     with pytest.raises(ConnectionClosedError):

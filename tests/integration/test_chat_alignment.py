@@ -22,6 +22,7 @@ from services.danmu.adapters.archive import Archive, ChatPart
 from services.danmu.adapters.journal import Journal
 from services.downloader.adapters.engine import GapClosed, GapOpened, SegmentCompleted, SegmentOpened
 from services.downloader.standalone import record
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 from tests.studio.flv import VIDEO, Tag, TagReader
 
@@ -100,7 +101,7 @@ async def test_messages_lie_at_their_pictures_after_a_jump_and_a_gap(tmp_path: P
             await changed.wait()
 
     journal = Journal(tmp_path / "journal", 1)
-    async with Studio() as studio, asyncio.timeout(60):
+    async with Studio() as studio, asyncio.timeout(DEADLINE_S):
         # given a broadcast that is recorded
         await studio.put_on_air("1")
         url, stop = studio.flv_url("1"), asyncio.Event()

@@ -31,12 +31,12 @@ from services.pipeline.app import build as build_pipeline
 from services.pipeline.settings import PipelineSettings
 from services.scheduler.app import build as build_scheduler
 from services.scheduler.settings import SchedulerSettings
+from tests.deadline import DEADLINE_S
 from tests.integration.danmu_rig import ROOM, chats, texts, xml_texts
 from tests.studio import Studio
 
 pytestmark = pytest.mark.engines
 
-DEADLINE_S = 40
 SESSION, STREAMER = "chat-only", "ann"
 E = TypeVar("E", bound=Event)
 

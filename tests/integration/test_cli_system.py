@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.system import SystemProcess
 
 pytestmark = pytest.mark.engines
@@ -24,7 +25,7 @@ class Terminal:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "aircheck", *arguments, env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )  # fmt: skip
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             output, _ = await process.communicate()
         assert process.returncode == code, output.decode()
         return output.decode()

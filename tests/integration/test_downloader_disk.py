@@ -29,6 +29,7 @@ from contracts.values import EndReason
 
 from services.downloader.adapters import place
 from services.downloader.app import build
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import (
     RECORDING,
     REPOSITORY,
@@ -163,7 +164,7 @@ async def on_a_small_disk(nats_url: str, dsn: str, folder: Path, megabytes: int)
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(DEADLINE_S):
                 await process.wait()
 
 

@@ -34,6 +34,7 @@ from services.downloader.adapters.engine import (
 from services.downloader.adapters.engines import EngineOptions, Engines
 from services.downloader.adapters.sources import FixedSources
 from services.downloader.splitting import bounds_of
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 from tests.studio.listener import listener
 
@@ -58,7 +59,7 @@ class Recording:
         return [event for event in self.events if isinstance(event, cls)]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(45):
+        async with asyncio.timeout(DEADLINE_S):
             while not condition():
                 # Progress is told by nobody: it is looked at.
                 self._news.clear()
@@ -110,7 +111,7 @@ async def recording(
             yield one
         finally:
             one.capture.stop(Ended(None))
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 await running
 
 
@@ -318,7 +319,7 @@ async def test_a_killed_recorder_leaves_no_ffmpeg_behind(tmp_path: Path) -> None
             sys.executable, "-c", CHILD, studio.flv_url("1"), str(tmp_path), stdout=asyncio.subprocess.PIPE
         )
         assert recorder.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(DEADLINE_S):
             async for line in recorder.stdout:
                 if b"SegmentOpened" in line:
                     break

@@ -14,12 +14,12 @@ from media.flv.tag import VIDEO
 
 from services.downloader.adapters.engine import EngineEvent, GapClosed, GapOpened, Progress
 from services.downloader.standalone import Recorded, record
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import left_parts, play
 from tests.integration.witness import Told, Viewer, channel, frame_times, viewer
 from tests.studio import Studio
 from tests.studio.fault_proxy import FaultProxy
 
-DEADLINE_S = 45
 STALL_S = 1.0
 FRAME_MS = 67
 TS_STEP = 6000

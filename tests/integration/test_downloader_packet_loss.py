@@ -13,13 +13,13 @@ import pytest
 from contracts.values import EndReason
 
 from services.downloader.adapters.engine import GapClosed, GapOpened
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import play
 from tests.integration.test_downloader_faults import FRAME_MS, missing_flv, recording
 from tests.integration.witness import viewer
 from tests.studio.client import StudioProcess
 
 LOSS_PERCENT = 5
-DEADLINE_S = 60
 OUR_ADDRESS, STUDIO_ADDRESS = "10.213.77.1", "10.213.77.2"
 
 

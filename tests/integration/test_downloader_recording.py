@@ -20,6 +20,7 @@ from contracts.downloader import (
 from contracts.values import EndReason, EngineName
 
 from services.downloader.app import build
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import (
     RECORDING,
     check_files,
@@ -109,7 +110,7 @@ async def test_a_stalled_source_is_left_for_another_one(nats_url: str, postgres_
             # when the better source stalls for good
             await studio.fault("1", "stall")
             # then the other one goes on
-            await other.wait_for_room("1", viewers=1, timeout=30)
+            await other.wait_for_room("1", viewers=1, timeout=DEADLINE_S)
             (gap,) = await world.wait(GapOpened)
             await world.wait(GapClosed)
             await world.command(STOP)

@@ -10,6 +10,7 @@ from contracts.values import Effective, EndReason
 
 from services.downloader.adapters.engine import GapClosed, GapOpened, Progress, SegmentOpened
 from services.downloader.standalone import record
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import left_parts, play
 from tests.studio import Studio
 
@@ -46,7 +47,7 @@ async def test_a_dropped_connection_does_not_end_it_and_the_end_of_the_stream_do
         if isinstance(event, GapClosed):
             closed.set()
 
-    async with Studio() as studio, asyncio.timeout(60):
+    async with Studio() as studio, asyncio.timeout(DEADLINE_S):
         await studio.put_on_air("1")
         running = asyncio.create_task(
             record(studio.flv_url("1"), tmp_path, allow_private=True, on_event=listen, effective=Effective())
@@ -70,7 +71,7 @@ async def test_it_can_be_stopped_and_cut_by_time(tmp_path: Path) -> None:
         if isinstance(event, SegmentOpened) and event.index == 1:
             second.set()
 
-    async with Studio() as studio, asyncio.timeout(60):
+    async with Studio() as studio, asyncio.timeout(DEADLINE_S):
         await studio.put_on_air("1")
         effective = Effective(segment_seconds=2, file_template="{streamer} {index:02}")
         running = asyncio.create_task(

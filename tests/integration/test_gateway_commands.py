@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.integration.gateway_stage import logged_in, staged
 
 pytestmark = pytest.mark.engines
@@ -117,7 +118,7 @@ async def test_a_second_request_meanwhile_is_told_to_wait(world):
 
     gateway.bus.publish = slow
     first = asyncio.create_task(add(client, headers={"Idempotency-Key": "k"}))
-    await asyncio.wait_for(reached.wait(), 10)
+    await asyncio.wait_for(reached.wait(), DEADLINE_S)
 
     second = await add(client, headers={"Idempotency-Key": "k"})
     gate.set()

@@ -13,6 +13,7 @@ from contracts.monitor import SessionClosed, SessionOpened, SourcesResolved
 from contracts.values import EndReason
 
 from services.gateway.realtime.follower import Follower
+from tests.deadline import DEADLINE_S
 from tests.integration.gateway_stage import data_of, logged_in, sse, staged, until, url_of
 
 pytestmark = pytest.mark.engines
@@ -153,7 +154,7 @@ async def test_stopping_ends_open_streams(stage):
     async with logged_in(service) as client, client.stream("GET", "/api/events/stream") as stream:
         lines = stream.aiter_lines()
         await anext(lines)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(DEADLINE_S):
             await service.stop()
             assert [line async for line in lines if line] == []
 
@@ -163,7 +164,7 @@ def socket_url(gateway, query: str = "") -> str:
 
 
 async def receive(socket, kind: str) -> dict:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         while True:
             message = json.loads(await socket.recv())
             if message["type"] == kind:
@@ -203,7 +204,7 @@ async def test_a_socket_without_a_valid_token_is_closed(gateway, client):
             if not query:
                 await socket.send(json.dumps({"type": "auth", "token": "wrong"}))
             with pytest.raises(websockets.ConnectionClosed) as closed:
-                await asyncio.wait_for(socket.recv(), 20)
+                await asyncio.wait_for(socket.recv(), DEADLINE_S)
         assert closed.value.rcvd.code == 4401
 
 

@@ -33,6 +33,7 @@ from services.notifier import domain
 from services.notifier.adapters.webhook import new_secret, signature
 from services.notifier.app import build
 from services.notifier.settings import NotifierSettings
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 
 pytestmark = pytest.mark.engines
@@ -66,7 +67,7 @@ class Rig:
         return self.all_of(cls)[n - 1]
 
     async def wait_for(self, said: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30), self.heard:
+        async with asyncio.timeout(DEADLINE_S), self.heard:
             await self.heard.wait_for(said)
 
     async def ask(self, command: Command) -> None:
@@ -95,7 +96,7 @@ class Rig:
         return int(await self.service.pool.fetchval(f"select count(*) from {query}"))
 
     async def until_count(self, query: str, n: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while await self.count(query) != n:  # noqa: ASYNC110  (the database tells nobody)
                 await asyncio.sleep(0.02)
 

@@ -50,6 +50,7 @@ from services.pipeline.app import build
 from services.pipeline.runner import JobRunner
 from services.pipeline.settings import PipelineSettings
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
+from tests.deadline import DEADLINE_S
 
 pytestmark = pytest.mark.engines
 AT = "2026-01-02T03:04:05+00:00"
@@ -107,7 +108,7 @@ class Outside:
             everything = (*self.seen, *self.commands, *self.signals)
             return [m for m in everything if isinstance(m, kind) and all(getattr(m, k) == v for k, v in fields.items())]
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             async with self._news:
                 await self._news.wait_for(lambda: len(found()) >= count)
         return found()[count - 1]
@@ -471,7 +472,7 @@ def pidfd(pid: int):
 
     async def wait() -> None:
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 await ended.wait()
         finally:
             loop.remove_reader(handle)

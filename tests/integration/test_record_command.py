@@ -6,6 +6,7 @@ import sys
 import av
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.studio import StudioProcess
 
 pytestmark = pytest.mark.engines
@@ -21,7 +22,7 @@ async def run(*arguments):
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         output, _ = await process.communicate()
     return process.returncode, output.decode()
 

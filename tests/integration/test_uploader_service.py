@@ -12,6 +12,7 @@ from contracts.values import Artifact
 
 from services.uploader.app import build
 from services.uploader.settings import UploaderSettings
+from tests.deadline import DEADLINE_S
 
 pytestmark = pytest.mark.engines
 
@@ -49,7 +50,7 @@ def file_of(folder: Path, name: str, size: int) -> Artifact:
 
 
 async def until(events, kind):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         while True:
             message = await events.get()
             if message.headers["ce-type"] == kind.full_type():
@@ -95,5 +96,5 @@ async def test_cancelling_an_unknown_upload_is_rejected(rig):
 
     await service.bus.client.subscribe("evt.uploader.command.>", cb=take)
     await service.bus.send_direct(CancelUpload(upload_id="nope"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         assert b'"status":404' in (await rejected.get()).data
