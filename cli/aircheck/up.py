@@ -78,6 +78,7 @@ def run_system(options: Options) -> None:
     from deploy.embedded.system import EmbeddedSystem
 
     started = time.monotonic()
+    from deploy.embedded.children import BadSettings
     from deploy.embedded.process import EngineError
     from deploy.embedded.system import NotReady
 
@@ -85,8 +86,8 @@ def run_system(options: Options) -> None:
         with console.status("starting NATS, PostgreSQL and nine services …"):
             system = EmbeddedSystem(options, say=lambda text: console.log(text, markup=False))
             system.start()
-    except (EngineError, NotReady, OSError) as error:
-        console.print(f"[red]could not start:[/] {error}")
+    except (BadSettings, EngineError, NotReady, OSError) as error:
+        console.print(f"[red]could not start:[/] {error}", highlight=False)
         raise typer.Exit(1) from error
     console.print(_welcome(system, time.monotonic() - started))
     system.run()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import importlib
 import os
 import selectors
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chassis.programs import locate_ffmpeg
 from chassis.service import forked
 from chassis.settings import ServiceSettings
+from contracts import streams
 from contracts.registry import load_vocabulary
 from contracts.system import SERVICES
+from pydantic import ValidationError
 
 from deploy.embedded.process import die_with_parent
 
@@ -27,7 +32,9 @@ _IMPORTED_LATE = (
     "uvicorn.protocols.http.h11_impl",
     "uvicorn.protocols.websockets.websockets_sansio_impl",
     "services.monitor.adapters.bilibili",
+    "services.monitor.adapters.dialled",
     "services.monitor.adapters.direct",
+    "services.monitor.adapters.streamlink",
     "services.uploader.adapters.folder",
     "services.uploader.adapters.s3",
 )
@@ -36,6 +43,10 @@ _FAST_LOOPS = frozenset(["downloader", "gateway"])
 BACKOFF_CAP_S = 30.0
 STABLE_S = 60.0
 LOG_LIMIT = 16 << 20
+
+
+class BadSettings(RuntimeError):
+    """What a person set for a service (``MONITOR_POOL_SIZE=1``) is not allowed; names the settings, never their values."""
 
 
 @dataclass
@@ -64,8 +75,30 @@ def preload() -> None:
         importlib.import_module(f"services.{service}.app")
     for module in _IMPORTED_LATE:
         importlib.import_module(module)
-    load_vocabulary()
+    vocabulary = load_vocabulary()
+    streams.consumers()
+    for service in SERVICES:
+        vocabulary.commands_of(service)
+    # The packaged program is looked for and tried once; a service that has none will say so itself.
+    with contextlib.suppress(RuntimeError):
+        locate_ffmpeg("", setting="")
     gc.freeze()
+
+
+def read_settings(service: str, given: Mapping[str, Any]) -> ServiceSettings:
+    """The settings of a service: what is given, the environment for the rest; raises BadSettings."""
+    cls: type[ServiceSettings] = getattr(
+        importlib.import_module(f"services.{service}.settings"), f"{service.title()}Settings"
+    )
+    try:
+        return cls(**given)
+    except ValidationError as error:
+        # Without the input: it may be a secret.
+        wrong = [
+            f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+            for one in error.errors(include_input=False, include_url=False)
+        ]
+        raise BadSettings(f"settings of {service}: {'; '.join(wrong)}") from None
 
 
 @dataclass
@@ -77,10 +110,14 @@ class Children:
     verbose: bool = False
     on_change: Callable[[str], None] = lambda _: None
     children: dict[str, Child] = field(default_factory=dict)
+    _chosen: dict[str, ServiceSettings] = field(default_factory=dict)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def start(self) -> None:
-        """Fork all services."""
+        """Fork all services; raises BadSettings before the first fork."""
+        # Reading settings asks every message class whether it is one: each child would copy 4 MB of pages for the same answers.
+        self._chosen = {service: read_settings(service, self.settings(service)) for service in SERVICES}
+        gc.freeze()
         for service in SERVICES:
             self.children[service] = Child(service)
             self._fork(self.children[service])
@@ -147,12 +184,10 @@ class Children:
         if not self.verbose:
             self._redirect(service)
         module = importlib.import_module(f"services.{service}.app")
-        settings: type[ServiceSettings] = getattr(
-            importlib.import_module(f"services.{service}.settings"), f"{service.title()}Settings"
-        )
-        forked(
-            lambda: module.build(settings(**self.settings(service))), ready_fd=ready, fast_loop=service in _FAST_LOOPS
-        )
+        # Its own name in leases and events: not that of the process it may be replacing.
+        worker = f"{socket.gethostname()}-{service}-{os.getpid()}"
+        settings = self._chosen[service].model_copy(update={"worker": worker})
+        forked(lambda: module.build(settings), ready_fd=ready, fast_loop=service in _FAST_LOOPS)
 
     def _redirect(self, service: str) -> None:
         descriptor = os.open(self.logs / f"{service}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

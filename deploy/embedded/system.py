@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +66,7 @@ class EmbeddedSystem:
         return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
     def start(self) -> None:
-        """Start engines, then services; raises NotReady, EngineError. Once it returns, a signal no longer raises but ends :meth:`run`."""
+        """Start engines, then services; raises NotReady, BadSettings, EngineError. Once it returns, a signal no longer raises but ends :meth:`run`."""
         try:
             self._start_engines()
             self.children.start()
@@ -158,7 +157,6 @@ class EmbeddedSystem:
             "nats_user": service,
             "nats_password": self.keys.nats[service],
             "secret_key": self.keys.system_key,
-            "worker": f"{socket.gethostname()}-{service}-{os.getpid()}",
             "data_dir": options.data / "files",
             "allow_private_sources": options.allow_private_sources,
         }

@@ -54,7 +54,13 @@ class Broker:
         if user:
             options["security"] = _plain(options.pop("user"), options.pop("password"))
         self.faststream = NatsBroker(
-            options.pop("servers"), logger=None, apply_types=False, graceful_timeout=finish_s, **options
+            options.pop("servers"),
+            logger=None,
+            # Nothing is injected and nothing is decoded here. Without the second, a pydantic model would be made of each handler's signature.
+            apply_types=False,
+            serializer=None,
+            graceful_timeout=finish_s,
+            **options,
         )
         self.bus: Bus | None = None
         self._bound: list[ConsumerSpec] = []

@@ -65,9 +65,7 @@ class Handlers:
         from contracts.registry import load_vocabulary
         from contracts.system import SHAPES
 
-        owned = [
-            cls for cls in load_vocabulary().commands() if cls.service == self.service and not issubclass(cls, SHAPES)
-        ]
+        owned = [cls for cls in load_vocabulary().commands_of(self.service) if not issubclass(cls, SHAPES)]
         wanted = (*owned, *topology.CONSUMES[self.service])
         return [cls.__name__ for cls in wanted if cls not in self._handlers]
 

@@ -21,12 +21,14 @@ class Registry:
     def __init__(self) -> None:
         self._classes: dict[str, type[Message]] = {}
         self._upcasters: dict[str, tuple[str, Upcaster]] = {}
+        self._owned: dict[str, tuple[type[Command], ...]] = {}
 
     def add(self, cls: type[Message]) -> None:
         """Register a class under its type; raises TypeError when the name is taken."""
         if cls.message_type in self._classes:
             raise TypeError(f"{cls.message_type} is declared twice")
         self._classes[cls.message_type] = cls
+        self._owned.clear()
 
     def upcast(self, old: str, new: str) -> Callable[[Upcaster], Upcaster]:
         """Declare how the data of ``old`` (``….v1``) becomes the data of ``new`` (``….v2``); steps chain.
@@ -82,6 +84,12 @@ class Registry:
     def commands(self) -> list[type[Command]]:
         """All command classes in the order of their type names."""
         return [cls for cls in self._sorted() if issubclass(cls, Command)]
+
+    def commands_of(self, service: str) -> tuple[type[Command], ...]:
+        """The commands that a service handles, in the order of their type names. Kept, so that a fork need not look at every class again."""
+        if service not in self._owned:
+            self._owned[service] = tuple(cls for cls in self.commands() if cls.service == service)
+        return self._owned[service]
 
     def signals(self) -> list[type[Signal]]:
         """All signal classes in the order of their type names."""

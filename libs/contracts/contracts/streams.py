@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from contracts import subjects, topology
@@ -81,6 +82,7 @@ def stream_of(subject: str) -> str:
 _BY_PREFIX = {spec.subjects[0].split(".", 1)[0]: spec.name for spec in STREAMS}
 
 
+@cache
 def consumers() -> tuple[ConsumerSpec, ...]:
     """Every durable consumer of the system, derived from who consumes what."""
     specs = [ConsumerSpec("COMMANDS", service, (subjects.commands_of(service),)) for service in SERVICES]

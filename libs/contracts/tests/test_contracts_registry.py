@@ -39,6 +39,14 @@ def test_classes_are_listed_by_kind_in_the_order_of_their_types(private_registry
     assert private_registry.all() == [signal, command, earlier, later]
 
 
+def test_commands_are_listed_by_their_owner_and_a_later_one_is_among_them(private_registry: Registry) -> None:
+    sell, _elsewhere = declare(Command, "shop.sell.v1"), declare(Command, "bank.pay.v1")
+    assert private_registry.commands_of("shop") == (sell,)
+    buy = declare(Command, "shop.buy.v1")
+    assert private_registry.commands_of("shop") == (buy, sell)
+    assert private_registry.commands_of("nobody") == ()
+
+
 def test_a_class_without_a_type_is_a_shape_and_not_registered(private_registry: Registry) -> None:
     class Shape(Event):
         thing_id: str
