@@ -354,6 +354,36 @@ def test_without_keyframes_the_file_is_cut_at_twice_the_limit():
     assert sum(len(flv.media(content)) for content in recording.contents) == 500
 
 
+def groups_of(lengths_ms: list[int]) -> list[Tag]:
+    starts = [sum(lengths_ms[:n]) for n in range(len(lengths_ms))]
+    return [
+        tag
+        for n, (start, length) in enumerate(zip(starts, lengths_ms, strict=True))
+        for tag in flv.gop(start, n, frames=length // 40)
+    ]
+
+
+@pytest.mark.parametrize("piece_ms", [0, 100])
+@pytest.mark.parametrize("limits", [Limits(max_duration_ms=2000), Limits(max_bytes=6_000)], ids=["time", "size"])
+def test_a_file_begins_with_a_keyframe_as_long_as_no_group_is_longer_than_the_limit(limits, piece_ms):
+    # the long ones come when the short ones before let expect that there is room for another
+    source = groups_of([400, 400, 400, 1960, 400, 1200, 1960, 1960, 400, 400, 400, 400, 1960, 400])
+    recording = flv.record(flv.stream(*source), limits=limits, options=RepairOptions(piece_ms=piece_ms), chunk=64)
+    assert len(recording.contents) >= 5
+    assert all(flv.media(content)[0].is_keyframe for content in recording.contents)
+
+
+@pytest.mark.parametrize("piece_ms", [0, 100])
+def test_a_group_longer_than_the_limit_is_cut_inside_where_its_file_has_twice_the_limit(piece_ms):
+    source = groups_of([400, 400, 400, 8000, 400, 400])
+    limits, options = Limits(max_duration_ms=2000), RepairOptions(piece_ms=piece_ms)
+    recording = flv.record(flv.stream(*source), limits=limits, options=options, chunk=64)
+    begins = [flv.media(content)[0].is_keyframe for content in recording.contents]
+    assert False in begins
+    assert max(durations(recording)) <= 4000
+    assert sum(len(flv.media(content)) for content in recording.contents) == len(source)
+
+
 def test_a_cut_happens_at_the_next_keyframe():
     source = flv.gops(0, range(6))
     recording = flv.Recording()

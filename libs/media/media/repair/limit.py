@@ -51,8 +51,10 @@ class FileState:
 class Limiter:
     """Finds the first place in a run of tags where the file must end.
 
-    A cut stands at a keyframe whose group would pass a limit. Without video any tag will do; with video but without keyframes the file
-    is cut anywhere once it has twice the limit.
+    A cut stands at a keyframe whose group would pass a limit. Without video any tag will do; with video the file is cut anywhere once it has
+    twice the limit. A file that came that far got no keyframe since its limit: so only a group that is longer (or larger) than the limit is ever
+    cut inside, and the file behind that cut cannot be shown until the next keyframe. What is written cannot be taken back to the keyframe
+    before: it may be gigabytes, and in a bucket already.
     """
 
     def __init__(self, limits: Limits) -> None:
