@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -72,10 +73,13 @@ class Watcher(threading.Thread):
     def run(self) -> None:
         """Look about every millisecond; only at recordings that have nothing yet."""
         while not self._over.wait(0.001):
-            folders = self._partial.iterdir() if self._partial.is_dir() else ()
-            for folder in folders:
-                if folder.name not in self.seen and any(_has_bytes(file) for file in folder.glob("*.part")):
-                    self.seen[folder.name] = time.time()
+            with suppress(FileNotFoundError):  # folders come and go
+                self._look()
+
+    def _look(self) -> None:
+        for folder in self._partial.iterdir():
+            if folder.name not in self.seen and any(_has_bytes(file) for file in folder.glob("*.part")):
+                self.seen[folder.name] = time.time()
 
     def wait_for(self, recording: str) -> None:
         """Until its first byte was seen; blocking."""

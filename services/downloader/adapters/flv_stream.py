@@ -38,6 +38,8 @@ WRITE_BYTES = 64 << 10
 """What a killed process loses of its file at most, half a second at 1 Mbit/s; still few enough writes at 50 Mbit/s."""
 JOIN_S = 30.0
 """Held media that came this long before the end of what another owner wrote is looked at to find the joint."""
+DAMAGE_EVERY_MS = 10_000
+"""Gaps that unreadable bytes leave are told once in this time of media: a bad line makes one a second, and each is two events."""
 MAX_REPAIRS = 500
 """Repairs told in one event: it must stay far below what the bus takes."""
 
@@ -60,6 +62,8 @@ class FlvStream:
         self._end_at = start.position_at
         self._held = HeldFlv(Spill(take.hold.folder), max_bytes=take.hold.max_bytes) if take.hold else None
         self._left = asyncio.Event()
+        self._unread_ms = self._unread_bytes = 0
+        self._damage_told_ms = -DAMAGE_EVERY_MS
         self._opened_at = 0.0
         self._on_air_at = 0.0
 
@@ -112,6 +116,7 @@ class FlvStream:
                 self._tell(self._recorder.finish())
             except OSError as error:
                 raise DiskFailed(_reason(error)) from error
+            self._tell_damage(self._end_ms)
 
     async def abandon(self) -> None:
         """See `Engine`. Nothing runs outside :meth:`feed`; what the recorder holds is left out of the file."""
@@ -249,10 +254,25 @@ class FlvStream:
                     self._opened(event)
                 case flv.SegmentCompleted():
                     self._completed(event)
+                case flv.Damaged():
+                    self._damaged(event)
                 case flv.Rejoined():
                     if event.gap_ms is None and not self.flowing:
                         self._gaps.open(self._start.position_ms, "the media of the next owner does not overlap")
                     self._gaps.close(event.at_ms, event.gap_ms)
+
+    def _damaged(self, event: flv.Damaged) -> None:
+        """Tell a gap that is over already. Of a line that breaks again and again it is told now and then how much is missing."""
+        self._unread_ms += event.lost_ms
+        self._unread_bytes += event.size
+        if event.at_ms >= self._damage_told_ms + DAMAGE_EVERY_MS:
+            self._tell_damage(event.at_ms)
+
+    def _tell_damage(self, at_ms: int) -> None:
+        if self._unread_ms and self.flowing and not self._gaps.is_open:
+            self._gaps.open(at_ms, f"{self._unread_bytes} bytes of the stream could not be read")
+            self._gaps.close(at_ms, self._unread_ms)
+            self._unread_ms, self._unread_bytes, self._damage_told_ms = 0, 0, at_ms
 
     def _opened(self, event: flv.SegmentOpened) -> None:
         on_air = self._recorder.timeline.on_air(event.start_ms) if self._recorder else None

@@ -68,3 +68,24 @@ async def test_a_break_before_a_group_was_whole_is_a_gap_of_its_own():
     assert [event.cause for event in told if isinstance(event, GapOpened)] == ["first", "second"]
     first, second = [event.lost_ms for event in told if isinstance(event, GapClosed)]
     assert (abs(first - 2_400) < 50, abs(second - 5_700) < 100) == (True, True)
+
+
+async def test_unreadable_bytes_that_cost_media_are_a_gap_that_is_over_already_and_not_one_a_second():
+    events: list[object] = []
+    take = Take(lambda index, extension: samples.MemoryFile(), StartPoint(), Gaps(events.append), events.append)
+    engine = FlvStream(take, stall_s=30)
+    # given a line that loses a second of every two, for as long as two tellings are apart and a little more
+    engine.connected()
+    await engine.feed(samples.stream())
+    for second in range(0, 32, 2):
+        tags = samples.gops(second * 1000, range(10 * second, 10 * second + 3), length=333, frames=8)
+        await engine.feed(b"".join(map(samples.raw, tags)) + b"\x55" * 1000)
+    # when it is over
+    await engine.finish()
+    # then nothing is missing from what was told, in few events
+    told = [event for event in events if isinstance(event, GapOpened | GapClosed)]
+    assert [type(event) for event in told] == [GapOpened, GapClosed] * 3
+    lost = [event.lost_ms for event in told if isinstance(event, GapClosed)]
+    assert abs(sum(lost) - 15_000) < 800
+    causes = [event.cause for event in told if isinstance(event, GapOpened)]
+    assert causes[0] == "1000 bytes of the stream could not be read"

@@ -12,7 +12,7 @@ from media.flv.parser import Buffer, FlvParser
 from media.flv.segment_file import SegmentFile
 from media.flv.tag import VIDEO, Item, Tag
 from media.flv.writer import DEFAULT_BUFFER
-from media.repair.chain import EndMarker, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
+from media.repair.chain import EndMarker, Hole, MediaRun, NewHeaders, NewMetadata, Output, RepairChain, Seam
 from media.repair.join import Tail
 from media.repair.limit import FileState, Limiter, Limits, SplitReason
 from media.repair.log import RepairLog
@@ -69,7 +69,16 @@ class Rejoined:
     at_ms: int
 
 
-SegmentEvent = SegmentOpened | SegmentCompleted | Rejoined
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """`lost_ms` of media before `at_ms` of the timeline were lost because `size` bytes inside a connection could not be read."""
+
+    at_ms: int
+    lost_ms: int
+    size: int
+
+
+SegmentEvent = SegmentOpened | SegmentCompleted | Rejoined | Damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +250,8 @@ class FlvRecorder:
                 self._fields = output.fields
             case EndMarker():
                 self._end_marker = output.tag
+            case Hole():
+                self._events.append(Damaged(output.at_ms, output.lost_ms, output.size))
             case Seam():
                 self._events.append(
                     Rejoined(output.gap_ms == 0, output.gap_ms, output.overlap_ms, output.overlap_tags, output.at_ms)
@@ -360,6 +371,7 @@ class FlvRecorder:
 
 
 __all__ = [
+    "Damaged",
     "FlvRecorder",
     "Limits",
     "Progress",

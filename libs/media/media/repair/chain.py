@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from media.flv.amf0 import AmfValue
 from media.flv.metadata import carried_fields, read_metadata
 from media.flv.tag import AUDIO, END_OF_SEQUENCE, KEYFRAME, SEQUENCE_HEADER, VIDEO, FlvHeader, Item, Junk, Tag
+from media.repair.damage import DamageWatch
 from media.repair.defragment import Defragment
 from media.repair.filler import USUAL_LENGTH_SIZE, FillerFilter
 from media.repair.grouping import Grouper
@@ -64,7 +65,16 @@ class Seam:
     at_ms: int
 
 
-Output = MediaRun | NewHeaders | NewMetadata | EndMarker | Seam
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Media was lost inside a connection because `size` bytes could not be read: `lost_ms` are missing before `at_ms`."""
+
+    size: int
+    lost_ms: int
+    at_ms: int
+
+
+Output = MediaRun | NewHeaders | NewMetadata | EndMarker | Seam | Hole
 
 
 class RepairChain:
@@ -93,6 +103,7 @@ class RepairChain:
         self._any_group = False
         self._log = log
         self._defragment = Defragment(options.min_fragment_tags, log)
+        self._damage = DamageWatch()
         self._headers = HeaderTracker(log)
         self._grouper = Grouper(options, self._may_flow)
         self._replay = ReplayFilter(options, log)
@@ -148,6 +159,7 @@ class RepairChain:
 
     def _begin_connection(self, offline_ms: int | None) -> None:
         self._grouper.begin_connection()
+        self._damage.begin_connection()
         self._timestamps.offline_ms = offline_ms
 
     def _process(self, items: list[Item], received_at: float | None) -> None:
@@ -162,6 +174,7 @@ class RepairChain:
         if not tags:
             return
         self._apply_headers()
+        self._damage.media(tags)  # type: ignore[arg-type]
         # Every item that is no tag is special: what is left are media tags.
         for group in self._grouper.process(tags, received_at):  # type: ignore[arg-type]
             self._group(group)
@@ -190,6 +203,7 @@ class RepairChain:
     def _special(self, item: Item) -> None:
         if isinstance(item, Junk):
             self._log.add(RepairKind.JUNK, None, amount=item.size)
+            self._damage.junk(item.size)
         elif isinstance(item, FlvHeader):
             self._stream_header(item)
         elif item.kind == SEQUENCE_HEADER:
@@ -274,14 +288,25 @@ class RepairChain:
     def _repair(self, group: Group) -> None:
         kept = self._replay.process(group)
         if kept is None:
+            self._damage.take(group.tags)
             return
         reconnected = kept.reconnected
         self._timestamps.process(kept)
         if reconnected:
             replay, gap = self._replay, self._timestamps.gap_ms
             self._sink(Seam(gap, replay.overlap_ms, replay.overlap_tags, kept.tags[0].timestamp))
+        self._tell_hole(kept)
         if self._filler:
             self._filler.process(kept.tags)
         ready = self._interleaver.process(kept.tags)
         if ready:
             self._sink(MediaRun(ready, self._interleaver.held, kept.following))
+
+    def _tell_hole(self, group: Group) -> None:
+        damage = self._damage.take(group.tags)
+        if damage is None:
+            return
+        # Where the clock was too far away to fit, what counts is what it and the stopwatch say together.
+        lost_ms = self._timestamps.lost_ms if self._timestamps.jumped else damage.lost_ms
+        if lost_ms >= self._options.hole_ms:
+            self._sink(Hole(damage.size, lost_ms, damage.first.timestamp))

@@ -58,11 +58,13 @@ class RepairOptions:
 
     `replay="timeline"` drops a group as a replay only where the source's clock was broken as well, so that a still picture or a short
     loop is kept; `"content"` drops every group that equals one of the last `replay_window` groups, so repairing its output again may drop more.
+    `hole_ms`: media of this length that was lost to unreadable bytes is told.
     `piece_ms`: a group that cannot be a replay is handed on while it comes, in pieces of this many ms of media; 0: whole groups only.
     """
 
     min_fragment_tags: int = 10
     jump_ms: int = 500
+    hole_ms: int = 200
     replay_window: int = 16
     replay: Literal["timeline", "content"] = "timeline"
     remove_filler: bool = True
@@ -75,7 +77,7 @@ class RepairOptions:
     def __post_init__(self) -> None:
         if min(self.min_fragment_tags, self.max_group_tags, self.max_group_bytes, self.max_group_ms) < 1:
             raise ValueError("group and fragment limits must be at least 1")
-        if self.jump_ms < 100 or self.max_interleave_ms < 0 or min(self.replay_window, self.piece_ms) < 0:
+        if self.jump_ms < 100 or min(self.max_interleave_ms, self.replay_window, self.piece_ms, self.hole_ms) < 0:
             raise ValueError("jump_ms must be at least 100, the others not negative")
 
 

@@ -64,6 +64,8 @@ class TimestampRepair:
         self._jumps: list[_Jump] = []
         self._arrived_at: float | None = None
         self.gap_ms: int | None = 0  # the media time lost at the last reconnect; None = not to be told
+        self.jumped = False  # whether the clock left its pace in the last group
+        self.lost_ms = 0  # the real time that was lost at those jumps
         self.offline_ms: int | None = None  # the wall-clock length of the break, if somebody measured it
 
     def go_on(self, source_shift: int, ends: Mapping[int, int]) -> None:
@@ -87,6 +89,7 @@ class TimestampRepair:
             self._timeline.begin_connection()
         if group.source_shift:
             self._realign(group.source_shift)
+        self.jumped, self.lost_ms = False, 0
         first_source, before = tags[0].timestamp, self._end
         lasts = {kind: channel.last for kind, channel in self._channels.items()}
         self._rewrite(tags)
@@ -182,6 +185,7 @@ class TimestampRepair:
 
     def _report_jumps(self, excess: int | None) -> None:
         jumps, self._jumps = self._jumps, []
+        self.jumped = True
         for jump in jumps:
             lost = self._gap(jump.amount, excess) if jump.after_break else _lost(jump.amount, excess)
             if jump.after_break:
@@ -189,6 +193,7 @@ class TimestampRepair:
                 kind, amount, detail = RepairKind.GAP, lost, clock
             else:
                 kind, amount, detail = RepairKind.TIMESTAMP_JUMP, jump.amount, ""
+            self.lost_ms += lost
             self._log.add(kind, jump.source, amount=amount, detail=detail, output=jump.output, lost_ms=lost)
             self._timeline.add_source(self._connection, jump.source, jump.output)
             excess = excess and max(0, excess - lost)
