@@ -27,7 +27,7 @@ async def bury(pool: Pool, service: str, consumer: str, delivery: Delivery, erro
 
     A message that is buried a second time (its term was lost) keeps its first letter.
     """
-    message_id, message_type = _identity(delivery)
+    message_id, message_type = identity(delivery)
     buried = system.of(service, system.DeadLetterBuried)(
         letter_id=new_key(),
         consumer=consumer,
@@ -60,6 +60,12 @@ async def forget(connection: Connection, letter_id: str) -> None:
 def envelope_of(letter: Any) -> Envelope:
     """The message inside a letter; raises MalformedEnvelope when it never was one of ours."""
     return Envelope.from_headers(json.loads(letter["headers"]), letter["payload"])
+
+
+def identity(delivery: Delivery) -> tuple[str, str]:
+    """The id and the type of a message as its headers tell them; what has no id is known by its place and its content."""
+    nameless = f"sequence-{delivery.sequence}-{hashlib.sha256(delivery.data).hexdigest()[:16]}"
+    return _storable(delivery.headers.get("ce-id", nameless)), _storable(delivery.headers.get("ce-type", "unknown"))
 
 
 async def _store(connection: Connection, delivery: Delivery, buried: system.DeadLetterBuried) -> bool:
@@ -101,11 +107,6 @@ def _headers(delivery: Delivery) -> dict[str, str]:
 def _storable(text: str) -> str:
     # Neither text nor jsonb take U+0000 or half a surrogate pair, and poison may hold either.
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-
-
-def _identity(delivery: Delivery) -> tuple[str, str]:
-    nameless = f"sequence-{delivery.sequence}-{hashlib.sha256(delivery.data).hexdigest()[:16]}"
-    return _storable(delivery.headers.get("ce-id", nameless)), _storable(delivery.headers.get("ce-type", "unknown"))
 
 
 def _metadata(delivery: Delivery) -> Metadata:

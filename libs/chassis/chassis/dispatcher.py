@@ -1,7 +1,8 @@
 """From a delivery to exactly one effect: decode, find the handler, run it in one transaction, settle.
 
 Acknowledge after commit. A transient failure goes back with ``min(2^n, 300)`` s and jitter; poison, or a message that failed too often,
-goes to the dead letters and is terminated. An outage of the database is never the message's fault and never counts.
+goes to the dead letters and is terminated. An outage of the database is never the message's fault and never counts. A message that may have
+ended earlier processes is handled alone (:mod:`chassis.suspects`).
 """
 
 from __future__ import annotations
@@ -23,17 +24,21 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from chassis import deadletters, telemetry
 from chassis.database import CONTENDED, UNREACHABLE, Connection, Pool, is_outage
 from chassis.delivery import Delivery
-from chassis.errors import Conflict, Poison
+from chassis.errors import Conflict, Poison, ProcessEnded
 from chassis.eventlog import QUERIES, Loaded
 from chassis.handlers import Handler, Handlers
 from chassis.lanes import Lanes
-from chassis.retries import Failures, Policy
+from chassis.retries import Policy, Tally
+from chassis.sharedlock import SharedLock
 from chassis.states import States
+from chassis.suspects import Case, Suspects
 from chassis.together import Groups, Item
 from chassis.work import Resources, Work
 
 POISON: tuple[type[BaseException], ...] = (ValidationError, Poison)
 RETRY_AT_ONCE: tuple[type[BaseException], ...] = (Conflict, *CONTENDED)
+ALONE_WITHIN_S = 10.0
+"""How long a message that must be handled alone waits for those in hand, and keeps those that came later waiting."""
 KEPT_FREE = 2
 """Connections that handlers leave to the relay, the heartbeats and whatever a handler asks of the pool beside its own transaction."""
 log = structlog.get_logger(__name__)
@@ -58,7 +63,8 @@ class Dispatcher:
         self.service = handlers.service
         self.policy = policy or Policy()
         self._committed, self._handled, self._announce = committed, handled, announce
-        self._lanes, self._failures = Lanes(), Failures()
+        self._lanes, self._failures = Lanes(), Tally()
+        self._company, self._suspects = SharedLock(), Suspects(pool)
         transactions = max(1, pool.get_max_size() - KEPT_FREE)
         self._transactions = asyncio.Semaphore(transactions)
         self._groups = Groups(self._alone, self._together, concurrency=transactions)
@@ -68,28 +74,68 @@ class Dispatcher:
 
     async def deliver(self, consumer: str, delivery: Delivery) -> None:
         """Handle one delivery and settle it; never raises for anything the message did."""
-        try:
-            envelope = Envelope.from_headers(delivery.headers, delivery.data)
-            message = load_vocabulary().decode(envelope.type, envelope.data)
-        except Exception as error:
-            # Reading is pure, so that whatever goes wrong here goes wrong again.
-            await self._bury(consumer, delivery, error)
-            return
-        if self.handlers.is_direct(type(message)):
-            await delivery.ack()
-            await self._start_direct(message, envelope)
-            return
-        async with self._lanes.turn(topology.ordering_key(message)):
-            await self._deliver_in_order(consumer, delivery, message, envelope)
+        if self._suspects.is_one(consumer, delivery):
+            direct = await self._deliver_suspect(consumer, delivery)
+        else:
+            async with self._company.shared():
+                direct = await self._deliver(consumer, delivery)
+        if direct is not None:
+            await self._start_direct(*direct)
 
     async def execute(self, consumer: str, message: Message, envelope: Envelope) -> bool:
         """Run the handler of a message once, with its effects in one transaction; False when it had been handled before."""
         return await self._groups.run(Item(consumer, message, envelope))
 
+    async def leave(self) -> None:
+        """The process is about to be stopped: what that interrupts must not count as a crash."""
+        await self._suspects.leave()
+
     async def drain(self) -> None:
         """Wait for direct handlers that still run."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _deliver(self, consumer: str, delivery: Delivery) -> tuple[Message, Envelope] | None:
+        """Settle one delivery. Returns a command that was acknowledged and is now to be handled beside all others."""
+        try:
+            message, envelope = _read(delivery)
+        except Exception as error:
+            # Reading is pure, so that whatever goes wrong here goes wrong again.
+            await self._bury(consumer, delivery, error)
+            return None
+        if self.handlers.is_direct(type(message)):
+            await delivery.ack()
+            return message, envelope
+        async with self._lanes.turn(topology.ordering_key(message)):
+            await self._deliver_in_order(consumer, delivery, message, envelope)
+        return None
+
+    async def _deliver_suspect(self, consumer: str, delivery: Delivery) -> tuple[Message, Envelope] | None:
+        """Settle one delivery while nothing else is handled here and a mark in the database says so."""
+        async with self._company.exclusive(ALONE_WITHIN_S) as alone:
+            if alone:
+                try:
+                    async with self._suspects.watch(consumer, delivery) as case:
+                        if case is not None:
+                            return await self._deliver_alone(consumer, delivery, case)
+                except UNREACHABLE as error:
+                    log.warning("delivery.not_marked", subject=delivery.subject, error=repr(error))
+        if not delivery.settled:
+            await self._again(consumer, delivery, "", self.policy.delay_s(1), "held_back")
+        return None
+
+    async def _deliver_alone(self, consumer: str, delivery: Delivery, case: Case) -> tuple[Message, Envelope] | None:
+        if case.crashes >= self.policy.max_crashes:
+            await self._bury(consumer, delivery, ProcessEnded(case.crashes))
+            return None
+        if case.crashed_now:
+            log.error(
+                "delivery.ended_the_process", subject=delivery.subject, message=case.message_id, times=case.crashes
+            )
+            # Not at once: what it has kept from being handled goes first.
+            await self._again(consumer, delivery, _lane_of(delivery), self.policy.delay_s(case.crashes), "crashed")
+            return None
+        return await self._deliver(consumer, delivery)
 
     async def _deliver_in_order(self, consumer: str, delivery: Delivery, message: Message, envelope: Envelope) -> None:
         key = topology.ordering_key(message)
@@ -143,6 +189,7 @@ class Dispatcher:
 
     def _dealt_with(self, consumer: str, delivery: Delivery, key: str, outcome: str) -> None:
         self._failures.forget(consumer, delivery.sequence)
+        self._suspects.forget(consumer, delivery.sequence)
         self._lanes.clear(consumer, key, delivery.sequence)
         telemetry.DELIVERIES.labels(self.service, consumer, outcome).inc()
 
@@ -291,6 +338,18 @@ class Dispatcher:
             gate=self._transactions,
             states=self._states,
         )
+
+
+def _read(delivery: Delivery) -> tuple[Message, Envelope]:
+    envelope = Envelope.from_headers(delivery.headers, delivery.data)
+    return load_vocabulary().decode(envelope.type, envelope.data), envelope
+
+
+def _lane_of(delivery: Delivery) -> str:
+    try:
+        return topology.ordering_key(_read(delivery)[0])
+    except Exception:  # what cannot be read has no order
+        return ""
 
 
 async def record(connection: Connection, consumer: str, envelope: Envelope) -> None:

@@ -17,3 +17,10 @@ class Poison(Exception):
 
 class MessageTooLarge(Poison):
     """A message larger than the bus takes; storing it would block the relay for ever."""
+
+
+class ProcessEnded(Exception):
+    """A message whose handling ends the process each time: it goes to the dead letters without being handled once more."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(f"its handling ended the process {times} {'time' if times == 1 else 'times'}")

@@ -9,13 +9,14 @@ import structlog
 
 from chassis.database import UNREACHABLE, Pool
 from chassis.eventlog import QUERIES
+from chassis.suspects import QUERIES as SUSPECTS
 
 CHUNK = 10_000
 log = structlog.get_logger(__name__)
 
 
 class Housekeeping:
-    """Forgets inbox rows older than ``retention_s``, which must exceed the bus's duplicate window and the longest outage."""
+    """Forgets inbox rows and suspects older than ``retention_s``, which must exceed the bus's duplicate window and the longest outage."""
 
     def __init__(self, pool: Pool, retention_s: float, *, every_s: float = 3600.0) -> None:
         self.pool, self.retention_s, self.every_s = pool, retention_s, every_s
@@ -33,7 +34,8 @@ class Housekeeping:
                 await self._task
 
     async def purge(self) -> int:
-        """Delete what is old, a chunk at a time so that no lock is held for long; returns how many rows."""
+        """Delete what is old, a chunk at a time so that no lock is held for long; returns how many rows of the inbox."""
+        await self.pool.execute(SUSPECTS["purge"], self.retention_s)
         total = 0
         while True:
             status = await self.pool.execute(QUERIES["inbox_purge"], self.retention_s)

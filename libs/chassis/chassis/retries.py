@@ -16,6 +16,8 @@ class Policy:
     base_s: float = 1.0
     cap_s: float = 300.0
     max_deliveries: int = 12
+    max_crashes: int = 3
+    """How many processes a message may end while it is handled alone."""
     conflict_attempts: int = 8
 
     def delay_s(self, failures: int) -> float:
@@ -24,8 +26,8 @@ class Policy:
         return delay + random.uniform(0, delay / 4)
 
 
-class Failures:
-    """How often each message has failed in this process.
+class Tally:
+    """How often something has happened to each message in this process: a failure of its handler, another delivery. Bounded, the oldest go first.
 
     The broker's own count is of deliveries, and a message is also delivered again when it was held back behind another one or when the database
     was away: neither is its fault, and neither may bring it closer to the dead letters.
@@ -35,7 +37,7 @@ class Failures:
         self._counts: OrderedDict[tuple[str, int], int] = OrderedDict()
 
     def add(self, consumer: str, sequence: int) -> int:
-        """Count one failure; returns how many there were."""
+        """Count once more; returns how often it was."""
         count = self._counts.pop((consumer, sequence), 0) + 1
         self._counts[consumer, sequence] = count
         if len(self._counts) > REMEMBERED:

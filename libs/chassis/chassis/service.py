@@ -212,7 +212,11 @@ class Service:
             committed=self.committed,
             handled=self._handled,
             announce=self.bus.signal,
-            policy=Policy(base_s=settings.retry_base_s, max_deliveries=settings.max_deliveries),
+            policy=Policy(
+                base_s=settings.retry_base_s,
+                max_deliveries=settings.max_deliveries,
+                max_crashes=settings.max_crashes,
+            ),
             direct_limit=self._direct_limit,
         )
         self._add_checks()
@@ -237,6 +241,7 @@ class Service:
         self.health.refresh.append(outbox)
 
     async def _stop_consuming(self) -> None:
+        await self.dispatcher.leave()
         await self._broker.stop_pulling()
         await self.dispatcher.drain()
 

@@ -37,6 +37,9 @@ class ServiceSettings(BaseSettings):
     """Connections to the database; two of them are kept free of handlers."""
     retry_base_s: Annotated[float, Field(gt=0)] = 1.0
     max_deliveries: Annotated[int, Field(ge=1)] = 12
+    """How often a message may fail in one process before it goes to the dead letters."""
+    max_crashes: Annotated[int, Field(ge=1)] = 3
+    """How many processes a message may end while it is handled alone before it goes to the dead letters."""
     stop_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     """How long messages in hand, and then leases in hand, may take to end after SIGTERM."""
     allow_private_sources: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chassis import retries
-from chassis.retries import Failures, Policy
+from chassis.retries import Policy, Tally
 
 
 def test_the_delay_doubles_up_to_a_cap_with_at_most_a_quarter_of_jitter() -> None:
@@ -17,7 +17,7 @@ def test_the_delay_doubles_up_to_a_cap_with_at_most_a_quarter_of_jitter() -> Non
 
 
 def test_failures_are_counted_per_message_until_it_is_dealt_with() -> None:
-    failures = Failures()
+    failures = Tally()
     assert [failures.add("c", 1), failures.add("c", 1), failures.add("c", 2), failures.add("d", 1)] == [1, 2, 1, 1]
     failures.forget("c", 1)
     failures.forget("c", 99)
@@ -26,7 +26,7 @@ def test_failures_are_counted_per_message_until_it_is_dealt_with() -> None:
 
 def test_the_oldest_are_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "REMEMBERED", 3)
-    failures = Failures()
+    failures = Tally()
     for sequence in (1, 2, 3):
         failures.add("c", sequence)
     failures.add("c", 1)

@@ -6,6 +6,7 @@ It is shaped like the config service and takes its settings from ``CONFIG_…``.
 ``held-relay``  the relay holds its first batch for ever, having the lock
 ``slow``        handlers wait until the file ``HOLD`` names is gone
 ``closing``     a handler closes the connection to the bus
+``killed``      a command named ``killer`` ends the process as long as the file ``POISON`` names is there
 ``leases``      ``add_streamer`` offers work; whoever claims it appends one event under the lease and holds it
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -58,6 +60,12 @@ async def append_when_let(command: AddStreamer, work: Work) -> None:
     log.info("let_go", name=command.name)
 
 
+async def die_of_a_killer(command: AddStreamer, work: Work) -> None:
+    await append_two(command, work)
+    if command.name == "killer" and Path(os.environ["POISON"]).exists():  # noqa: ASYNC240
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def close_the_bus(command: AddStreamer, work: Work) -> None:
     await work.resource(Bus).client.close()
 
@@ -73,9 +81,13 @@ async def hold(*_: object, **__: object) -> int:
 
 
 def build_of(mode: str) -> Service:
-    handler = {"slow": append_when_let, "closing": close_the_bus, "leases": offer_work, "names": append_name}.get(
-        mode, append_two
-    )
+    handler = {
+        "slow": append_when_let,
+        "closing": close_the_bus,
+        "killed": die_of_a_killer,
+        "leases": offer_work,
+        "names": append_name,
+    }.get(mode, append_two)
     handlers: Handlers = handlers_of("config", {AddStreamer: handler})
     service = Service(load(ConfigSettings), handlers)
     if mode == "held-relay":
