@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from chassis.bus import Bus
 from chassis.pull import FetchRefused, Pull
+from chassis.service import Service
+from contracts.config import AddStreamer
 from contracts.topology import PROJECTOR
 
-from tests.integration.harness import Wire, eventually, wire
+from tests.integration.harness import Wire, add_streamer, append_name, eventually, handlers_of, running, settings, wire
 
 pytestmark = pytest.mark.engines
 SUBJECT = "evt.config.streamer.s1.changed.v1"
@@ -96,3 +98,12 @@ async def test_a_consumer_that_goes_away_ends_the_fetch_with_an_error(nats_url: 
         await on.js.delete_consumer("EVENTS", PROJECTOR)
         with pytest.raises(FetchRefused, match="409"):
             await fetching
+
+
+async def test_a_service_has_no_subscription_that_nobody_reads(nats_url: str, postgres_dsn: str) -> None:
+    """Closing a connection waits, up to half a minute, until what came for every subscription was read."""
+    service = Service(settings("config", postgres_dsn, nats_url), handlers_of("config", {AddStreamer: append_name}))
+    async with wire(nats_url) as on, running(service):
+        await on.send(add_streamer())
+        await on.holds(1)
+        assert [one.subject for one in service.bus.client._subs.values() if one._cb is None] == []

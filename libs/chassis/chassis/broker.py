@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from contracts import access, streams, subjects
+from contracts import streams, subjects
 from contracts.streams import ConsumerSpec
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
@@ -90,8 +90,6 @@ class Broker:
             subject,
             stream=JStream(spec.stream, declare=False),
             durable=spec.name,
-            # FastStream would take its own default and not the connection's, which is the only one this user may read.
-            inbox_prefix=f"{access.inbox_prefix(self.service)}.".encode(),
             pull_sub=PullSub(batch_size=FETCH, timeout=FETCH_TIMEOUT_S),
             ack_policy=AckPolicy.MANUAL,
             decoder=_whole,
@@ -108,10 +106,14 @@ class Broker:
             except NotFoundError:
                 raise NotProvisioned(f"no consumer {spec.stream}/{spec.name}: run chassis.provision first") from None
         await self._in_hand.start()
+        subscribers: list[Any] = list(self.faststream.subscribers)
+        for one in subscribers:
+            # FastStream finds a subscription and begins none: of the client's own one a late status would stay unread for ever, and closing
+            # the connection waits until everything is read.
+            one.subscription = await _Pull.of(one, self.bus)
         await self.faststream.start()
-        for subscriber in self.faststream.subscribers:
-            one: Any = subscriber
-            one.subscription = await _Pull.instead_of(one, self.bus)
+        for one in subscribers:
+            one.add_task(one._consume_pull, func_kwargs={"cb": one.consume})
 
     async def stop_pulling(self) -> None:
         """Ask for nothing more and wait for the messages in hand. What was fetched and not begun is delivered again elsewhere."""
@@ -139,8 +141,8 @@ class _Pull:
         self._pull = pull
 
     @classmethod
-    async def instead_of(cls, subscriber: Any, bus: Bus) -> _Pull:
-        """For a subscriber that has begun with the client's own subscription, which it leaves after its first fetch."""
+    async def of(cls, subscriber: Any, bus: Bus) -> _Pull:
+        """For a subscriber that has not begun."""
         pull = Pull(bus, subscriber.stream.name, subscriber.extra_options["durable"])
         await pull.start()
         return cls(pull)
