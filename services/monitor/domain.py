@@ -24,9 +24,10 @@ from contracts.values import Chat, EndReason, Filters, TimeWindow
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """What the checks of one streamer have told so far."""
+    """What the checks of one streamer have told so far. ``known``: a broadcast was seen there once."""
 
     live: bool = False
+    known: bool = False
     title: str = ""
     category: str = ""
     failing: bool = False
@@ -66,7 +67,7 @@ def evolve_channel(state: Channel, event: Event) -> Channel:
     """The channel after an event."""
     match event:
         case ChannelWentLive() | ChannelTitleChanged():
-            return replace(state, live=True, title=event.title, category=event.category)
+            return replace(state, live=True, known=True, title=event.title, category=event.category)
         case ChannelWentOffline():
             return replace(state, live=False)
         case ChannelFailed():

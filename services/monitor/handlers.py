@@ -10,19 +10,16 @@ from chassis.work import Work
 from contracts.monitor import CheckChannel, CloseSession
 
 from services.monitor import domain, store
-from services.monitor.adapters.platform import Probe, ProbeError
+from services.monitor.adapters.platform import Probe, ProbeError, UnknownSite
 from services.monitor.domain import CHANNEL, SESSION, Observation
 from services.monitor.probing import Prober
 
 
 async def check_channel(command: CheckChannel, work: Work) -> None:
     """Ask the platform, then append what changed. The transaction begins only after the answer."""
-    try:
-        probe = await work.resource(Prober).probe(command)
-    except ProbeError as error:
-        await _record_failure(command, work, error)
+    seen = await _see(command, work)
+    if seen is None:
         return
-    seen = _observation(command, probe)
     channel = await work.load(CHANNEL, command.streamer_id)
     open_id = await store.open_session(work.connection, command.streamer_id)
     session = await work.load(SESSION, open_id or new_key())
@@ -57,11 +54,18 @@ def handlers() -> Handlers:
     return registry
 
 
-async def _record_failure(command: CheckChannel, work: Work, error: ProbeError) -> None:
-    channel = await work.load(CHANNEL, command.streamer_id)
-    await work.append(
-        channel, domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
-    )
+async def _see(command: CheckChannel, work: Work) -> Observation | None:
+    """What the platform says; ``None`` where it says nothing, which is noted."""
+    try:
+        return _observation(command, await work.resource(Prober).probe(command))
+    except ProbeError as error:
+        channel = await work.load(CHANNEL, command.streamer_id)
+        if isinstance(error, UnknownSite) and channel.state.known:
+            # Many pages show their player only while something is on air: where a broadcast was once, none is an answer.
+            return Observation(streamer_id=command.streamer_id, live=False, at=datetime.now(UTC), url=command.url)
+        failed = domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
+        await work.append(channel, failed)
+        return None
 
 
 def _observation(command: CheckChannel, probe: Probe) -> Observation:

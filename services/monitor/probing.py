@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 
 import aiohttp
@@ -16,7 +16,16 @@ from chassis.network import open_network_session
 from contracts.monitor import CheckChannel, SourcesResolved
 from contracts.values import Network
 
-from services.monitor.adapters.platform import ChannelRef, Probe, ProbeError, ProbeFailed, UnsupportedUrl
+from services.monitor.adapters.platform import (
+    ChannelRef,
+    PlatformAdapter,
+    Probe,
+    ProbeError,
+    ProbeFailed,
+    Queueing,
+    UnknownSite,
+    UnsupportedUrl,
+)
 from services.monitor.adapters.registry import Registry
 
 AccountOf = Callable[[str], Awaitable[Login]]
@@ -44,7 +53,7 @@ class Prober:
         """Close the HTTP session and the adapters."""
         if self._session is not None:
             await self._session.close()
-        self._registry.close()
+        await self._registry.close()
 
     async def probe(self, check: CheckChannel) -> Probe:
         """Ask once and announce the sources found; raises a ProbeError, which is announced too."""
@@ -52,15 +61,29 @@ class Prober:
             probe = await self._ask(check)
         except ProbeError as error:
             if error.fatal:
-                await self._announce(check, live=False, error=str(error))
+                # Whoever records a page wants to know whether it goes on: one that nobody knows any more shows no broadcast.
+                await self._announce(check, live=False, error="" if isinstance(error, UnknownSite) else str(error))
             raise
         await self._announce(check, live=probe.live, probe=probe)
         return probe
 
     async def _ask(self, check: CheckChannel) -> Probe:
-        platform = self._registry.find(check.url)
+        unknown = UnknownSite("nobody knows this site")
+        candidates = self._registry.candidates(check.url, check.engine)
+        for platform in candidates:
+            try:
+                probe = await self._ask_one(platform, check)
+            except UnknownSite as error:
+                unknown = error
+                continue
+            if platform is not candidates[0]:
+                self._registry.remember(check.url, platform)
+            return probe
+        raise unknown
+
+    async def _ask_one(self, platform: PlatformAdapter, check: CheckChannel) -> Probe:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with _turn(platform), asyncio.timeout(self._timeout_s):
                 login = (await self._login(check.network)).limited_to(platform.cookie_domains(check.url))
                 reference = ChannelRef(check.url, check.quality, check.protocol, check.network, login)  # type: ignore[arg-type]
                 async with self._session_for(check.network, login) as session:
@@ -105,3 +128,7 @@ class Prober:
                 error=error,
             )
         )
+
+
+def _turn(platform: PlatformAdapter) -> AbstractAsyncContextManager[None]:
+    return platform.turn() if isinstance(platform, Queueing) else nullcontext()

@@ -62,4 +62,5 @@ class Actor:
             protocol=effective.protocol,
             filters=effective.filters,
             network=effective.network,
+            engine=effective.engine,
         )

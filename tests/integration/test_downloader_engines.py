@@ -127,7 +127,7 @@ def programs() -> list[psutil.Process]:
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             line = " ".join(child.cmdline())
-            if (OPTIONS.ffmpeg in line or "adapters.foreign" in line) and "lavfi" not in line:
+            if (OPTIONS.ffmpeg in line or "foreign" in line) and "lavfi" not in line:
                 found.append(child)
     return found
 

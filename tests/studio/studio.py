@@ -22,6 +22,7 @@ from .kick import KickChat
 from .media import MediaEndpoints
 from .niconico import NiconicoChat
 from .options import ChatMessage, Fault, RoomOptions, SinkFailure
+from .pages import PageEndpoints
 from .room import LoopLibrary, Room
 from .signatures import WbiKeys
 from .sink import Sinks
@@ -73,6 +74,7 @@ class Studio(StudioUrls):
         self.kick = KickChat()
         self.twitcasting = TwitcastingChat()
         self.niconico = NiconicoChat()
+        self.pages = PageEndpoints(self._rooms.get)
         self._platforms = (
             *(self.acfun, self.douyu, self.douyin, self.huya, self.bigo, self.soop, self.chzzk, self.tiktok),
             *(self.twitch, self.youtube, self.kick, self.twitcasting, self.niconico),
@@ -84,6 +86,7 @@ class Studio(StudioUrls):
         app.add_routes(ControlEndpoints(self, self._sinks).routes())
         app.add_routes(MediaEndpoints(self._rooms.get).routes())
         app.add_routes(BilibiliEndpoints(self._by_number, self._keys, self._chat).routes())
+        app.add_routes(self.pages.routes())
         app.router.add_get("/sub", self._chat.handle)
         await self.douyu.start()
         for platform in self._platforms:
@@ -94,6 +97,7 @@ class Studio(StudioUrls):
         site = web.TCPSite(self._runner, self._host, self._port)
         await site.start()
         self.url = f"http://{self._host}:{self._runner.addresses[0][1]}"
+        self.pages.url = self.url
         for platform in self._platforms:
             platform.url = self.url
         return self

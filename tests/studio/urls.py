@@ -22,6 +22,10 @@ class StudioUrls:
         """The room page, by the room's id; the state's `urls.page` has the one with the number."""
         return f"{self.url}/bili/{room}"
 
+    def plain_page_url(self, room: str) -> str:
+        """A page that only a generic extractor reads, see `pages.py`."""
+        return f"{self.url}/page/{room}"
+
     def sink_url(self, name: str) -> str:
         """Where to send webhooks."""
         return f"{self.url}/sink/{name}"

@@ -9,8 +9,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,12 @@ class Running:
         """Set when the program itself has ended."""
         return self._program.exited
 
+    def give(self, data: bytes) -> None:
+        """Write to its standard input, where that stays open (``listens``)."""
+        pipe = self._transport.get_pipe_transport(0)
+        if isinstance(pipe, asyncio.WriteTransport):
+            pipe.write(data)
+
     @property
     def pid(self) -> int:
         """The process id, which is also its group's."""
@@ -74,6 +81,13 @@ class Running:
         return self._tail.decode("utf-8", "replace").strip()
 
 
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """An empty folder for one program, which is gone with it."""
+    with tempfile.TemporaryDirectory(prefix="aircheck-engine-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @asynccontextmanager
 async def open_program(
     arguments: Sequence[str],
@@ -82,14 +96,15 @@ async def open_program(
     niceness: int = 0,
     parting: Parting | None = None,
     given: bytes | None = None,
+    listens: bool = False,
     search_path: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Running]:
     """Run a program in a process group of its own while the block runs, and read its output as it comes.
 
-    ``given`` is written to its standard input, which is then closed. After the block the whole group is ended; when this process dies,
-    the kernel kills the program. ``search_path`` is what a Python program of ours imports from, ``variables`` are added to its environment,
-    which others on this machine may see. Raises OSError when it cannot be started.
+    ``given`` is written to its standard input, which is then closed; if it ``listens``, that stays open for `Running.give`. After the block
+    the whole group is ended; when this process dies, the kernel kills the program. ``search_path`` is what a Python program of ours imports
+    from, ``variables`` are added to its environment, which others on this machine may see. Raises OSError when it cannot be started.
     """
     loop = asyncio.get_running_loop()
     environment = (
@@ -100,7 +115,7 @@ async def open_program(
         *arguments,
         cwd=folder,
         env=environment,
-        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE if listens or given is not None else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,

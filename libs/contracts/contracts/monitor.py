@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contracts.message import Command, Event, Signal
-from contracts.values import Chat, EndReason, Filters, Id, Network, Source, Url
+from contracts.values import Chat, EndReason, EngineName, Filters, Id, Network, Source, Url
 
 
 class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
     """Ask the platform whether a channel is live. Work, not history: sent directly, never stored, repeated by the next tick.
 
     ``network``: how the platform is reached, and with whose account. What is secret about it is asked of its owner.
+    ``engine``: what the channel is recorded with; yt-dlp then also says whether there is anything to record.
     """
 
     streamer_id: Id
@@ -20,6 +21,7 @@ class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
     protocol: str = "any"
     filters: Filters = Filters()
     network: Network = Network()
+    engine: EngineName = EngineName.NATIVE
 
 
 class CloseSession(Command, type="monitor.close_session.v1", key="streamer_id"):

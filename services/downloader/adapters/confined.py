@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chassis.egress import RefusedAddress, check_url
-from chassis.programs import open_program
+from chassis.foreign.job import OFFLINE_EXIT, Job
+from chassis.foreign.page import SILENT, PageStatus
+from chassis.foreign.process import command, connected, search_path
+from chassis.pages import PageFailed, Pages
+from chassis.programs import open_program, workplace
 from contracts.values import Json, Source
-from pydantic import ValidationError
 
 from services.downloader.adapters.engine import SourceFailed
-from services.downloader.adapters.foreign.job import OFFLINE_EXIT, Job
 from services.downloader.adapters.network import Access
-from services.downloader.adapters.program_feed import bytes_of, spoken, workplace
+from services.downloader.adapters.program_feed import bytes_of, spoken
 
+STREAMLINK = "services.downloader.adapters.foreign.streamlink"
 START_S = 30.0
 """A page is asked, its scripts are read, its playlists are loaded, before the first byte comes."""
-MAX_ANSWER_BYTES = 1 << 20
+FIND_S = 2 * START_S
+GONE = SILENT | {PageStatus.UNKNOWN_SITE}
+"""Many pages show their player only while something is on air."""
 
 
 class StreamlinkFeed:
@@ -37,9 +39,8 @@ class StreamlinkFeed:
         protocol = "page" if url != source.url else source.protocol
         job = job_of(self._access, url, protocol, self._options, self._quality, source, ffmpeg=self._ffmpeg)
         with workplace() as folder:
-            async with open_program(
-                _program("streamlink"), folder=folder, given=_given(job), search_path=_path()
-            ) as run:
+            program = open_program(command(STREAMLINK), folder=folder, given=job.line, search_path=search_path())
+            async with program as run:
 
                 async def chunks() -> AsyncIterator[bytes]:
                     async for chunk in bytes_of(run, START_S + self._access.stall_s, self._access.stall_s):
@@ -54,27 +55,23 @@ class StreamlinkFeed:
 
 async def find(access: Access, page: str, options: Json, *, quality: str, source: Source) -> Source:
     """What is to be played in place of a page, as yt-dlp finds it; raises SourceFailed."""
-    job = job_of(access, page, "page", options, quality, source)
-    with workplace() as folder:
-        async with open_program(_program("ytdlp"), folder=folder, given=_given(job), search_path=_path()) as run:
-            answer = b""
-            try:
-                async with asyncio.timeout(2 * START_S):
-                    while data := await run.output.read(1 << 16):
-                        answer += data
-                        if len(answer) > MAX_ANSWER_BYTES:
-                            raise SourceFailed("yt-dlp says too much")
-                    ended = await run.ended()
-            except TimeoutError:
-                raise SourceFailed("the page did not answer in time") from None
-    if ended.code:
-        raise SourceFailed(f"yt-dlp gave up: {spoken(ended.complaints)}", over=ended.code == OFFLINE_EXIT)
+    # Which of its formats was chosen where the page is one of several candidates.
+    wanted = source.quality if source.protocol == "page" and source.quality else quality
+    job = job_of(access, page, "page", options, wanted, source)
     try:
-        found = Source.model_validate_json(answer)
-        check_url(found.url, access.policy, ("http", "https", "rtmp", "rtmps"))
-    except (ValidationError, RefusedAddress):
+        async with Pages(time_limit_s=FIND_S) as pages:
+            found = await pages.look(job)
+    except PageFailed as error:
+        raise SourceFailed(str(error)) from None
+    if found.status in GONE:
+        raise SourceFailed(f"yt-dlp gave up: {found.detail}", over=True)
+    if found.media is None:
+        raise SourceFailed(f"yt-dlp gave up: {spoken(found.detail)}")
+    try:
+        check_url(found.media.url, access.policy, ("http", "https", "rtmp", "rtmps"))
+    except RefusedAddress:
         raise SourceFailed("yt-dlp found an address that is not recorded from") from None
-    return found
+    return found.media
 
 
 def job_of(
@@ -91,27 +88,8 @@ def job_of(
         quality=quality,
         options=options,
         headers=access.headers(source),
-        login_domains=access.login.domains,
-        login_cookies=dict(access.login.cookies),
-        login_headers=dict(access.login.headers),
-        proxy=access.proxy,
-        verify=not access.network.allow_invalid_certificate,
-        ip_version=access.network.ip_version,
+        **connected(access.policy, access.network, access.login),
         connect_timeout_s=access.connect_timeout_s,
         stall_s=access.stall_s,
         ffmpeg=ffmpeg,
-        allow_private=access.policy.allow_private,
-        allowed_networks=access.policy.allowed_networks,
     )
-
-
-def _program(name: str) -> list[str]:
-    return [sys.executable, "-m", f"services.downloader.adapters.foreign.{name}"]
-
-
-def _given(job: Job) -> bytes:
-    return job.model_dump_json().encode()
-
-
-def _path() -> str:
-    return os.pathsep.join(entry for entry in sys.path if entry)

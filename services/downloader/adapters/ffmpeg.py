@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 import structlog
 from chassis.egress import RefusedAddress, check_url
-from chassis.programs import Parting, Running, open_program
+from chassis.programs import Parting, Running, open_program, workplace
 from contracts.engines import FfmpegOptions
 from contracts.values import Source
 from yarl import URL
@@ -23,7 +23,7 @@ from yarl import URL
 from services.downloader.adapters.engine import SourceFailed
 from services.downloader.adapters.gate import Gate
 from services.downloader.adapters.network import Access, judged_address
-from services.downloader.adapters.program_feed import bytes_of, spoken, workplace
+from services.downloader.adapters.program_feed import bytes_of, spoken
 from services.downloader.adapters.relay import Relay
 
 GRACE_S = 1.0

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 from chassis.programs import Running
 
@@ -15,13 +12,6 @@ from services.downloader.adapters.engine import SourceFailed
 
 READ_BYTES = 1 << 16
 _SECRET = re.compile(r"://|@|passphrase|streamid|token|cookie", re.IGNORECASE)
-
-
-@contextmanager
-def workplace() -> Iterator[Path]:
-    """An empty folder for one program, which is gone with it."""
-    with tempfile.TemporaryDirectory(prefix="aircheck-engine-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
 
 
 async def bytes_of(program: Running, start_s: float, stall_s: float) -> AsyncIterator[bytes]:

@@ -148,6 +148,7 @@ class LiveSources:
             protocol=self._effective.protocol,
             filters=self._effective.filters,
             network=self._effective.network,
+            engine=self._effective.engine,
         )
 
 

@@ -86,7 +86,8 @@ async def test_a_fresh_answer_is_used_without_asking():
 async def test_anything_else_is_asked_again(last):
     signals = Signals(last=last, answers=[resolved(HLS)])
     network = Network(account="mine", proxy="http://127.0.0.1:3128")
-    assert await live_sources(signals, quality="1080p", network=network).choose(refresh=False) == HLS
+    sources = live_sources(signals, quality="1080p", network=network, engine="yt-dlp")
+    assert await sources.choose(refresh=False) == HLS
     (check,) = signals.checks
     assert check == CheckChannel(
         streamer_id="a",
@@ -96,6 +97,7 @@ async def test_anything_else_is_asked_again(last):
         quality="1080p",
         protocol="any",
         network=network,
+        engine="yt-dlp",
     )
     assert [one.open for one in signals.subscriptions] == [False]
 

@@ -126,6 +126,7 @@ async def check_streamer(request: Request, streamer_id: Id, parts: Parts) -> Res
         protocol=effective.protocol,
         filters=effective.filters,
         network=effective.network,
+        engine=effective.engine,
     )
     command_id = await parts.commands.send(command, metadata_of(request))
     return accepted(command_id.hex, _location(streamer_id))

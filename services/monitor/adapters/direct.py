@@ -17,6 +17,7 @@ from services.monitor.adapters.platform import (
     Probe,
     ProbeFailed,
     Refusal,
+    UnknownSite,
     UnsupportedUrl,
     limited,
     prioritised,
@@ -72,7 +73,12 @@ class DirectAdapter:
         """See `PlatformAdapter`: live where an endless FLV or a playlist without an end comes back."""
         if not self.matches(channel.url):
             raise UnsupportedUrl("this is not the http(s) address of a stream")
-        head = await self._head(channel.url, session)
+        try:
+            head = await self._head(channel.url, session)
+        except ChannelRefused as error:
+            if self._sniff:  # what a site answers to a mere request says nothing about its channel
+                raise UnknownSite(str(error)) from error
+            raise
         if head is None:
             return answer(channel, None)
         container = _container(head.body)
@@ -85,9 +91,7 @@ class DirectAdapter:
             return answer(channel, _playlist_source(channel.url, text))
         if head.content_type in _HLS_TYPES or not self._sniff:
             raise ProbeFailed("the address answers, but neither with an FLV stream nor with an HLS playlist")
-        raise UnsupportedUrl(
-            "no adapter knows this site, and the address itself is neither an FLV stream nor a playlist"
-        )
+        raise UnknownSite("the address itself is neither an FLV stream nor a playlist")
 
     async def _head(self, url: str, session: aiohttp.ClientSession) -> Head | None:
         try:
@@ -107,6 +111,8 @@ class DirectAdapter:
 @adapter(order=20)
 class DirectByEnding(DirectAdapter):
     """Addresses that end in `.flv`, `.m3u8`, `.ts` or `.mp4`."""
+
+    names_media = True
 
     @classmethod
     def configured(cls, options: AdapterOptions) -> Self:

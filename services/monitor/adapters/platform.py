@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,10 @@ class ProbeError(Exception):
 
 class UnsupportedUrl(ProbeError):
     """No adapter understands this address, or the installation does not connect to it."""
+
+
+class UnknownSite(UnsupportedUrl):
+    """This adapter understands such addresses in general, but not what is behind this one: another one may."""
 
 
 class ChannelNotFound(ProbeError):
@@ -90,6 +95,15 @@ class Probe:
 
 
 @runtime_checkable
+class Queueing(Protocol):
+    """An adapter that asks few questions at a time."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait until there is room for one more; the time limit of a check begins after it. Raises a `ProbeError`."""
+        ...
+
+
+@runtime_checkable
 class PlatformAdapter(Protocol):
     """One platform. `matches` looks at the text of an address only; all network traffic goes through `session`."""
 
@@ -104,7 +118,7 @@ class PlatformAdapter(Protocol):
         ...
 
     async def probe(self, channel: ChannelRef, session: aiohttp.ClientSession) -> Probe:
-        """Ask once; raises a `ProbeError`."""
+        """Ask once; raises a `ProbeError`, of which `UnknownSite` makes the next adapter be asked."""
         ...
 
 

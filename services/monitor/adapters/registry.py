@@ -9,20 +9,26 @@ A package of your own adds a platform with a class that `@adapter(order=…)` de
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import isawaitable
 from typing import Protocol, TypeVar
 
 from chassis.egress import EgressPolicy
+from contracts.values import EngineName
 
 from services.monitor.adapters.platform import PlatformAdapter, UnsupportedUrl
 
 ENTRY_POINT_GROUP = "aircheck.platforms"
 _BUILT_IN_MODULES = tuple(
-    f"services.monitor.adapters.{name}" for name in ("bilibili", "direct", "dialled", "streamlink")
+    f"services.monitor.adapters.{name}" for name in ("bilibili", "direct", "dialled", "streamlink", "ytdlp")
 )
+
+MAX_REMEMBERED = 10_000
+"""Pages of which is remembered who knows them, so that the others are not asked at each check."""
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +60,7 @@ _registered: dict[type, int] = {}
 
 
 def adapter(order: int) -> Callable[[Registered], Registered]:
-    """Register a class as an adapter; a lower `order` is asked first. Third parties: below 50 to precede Streamlink."""
+    """Register a class as an adapter; a lower `order` is asked first. Third parties: below 50 to precede Streamlink and yt-dlp."""
 
     def register(decorated: Registered) -> Registered:
         _registered[decorated] = order
@@ -69,20 +75,43 @@ class Registry:
     def __init__(self, adapters: Iterable[PlatformAdapter], failures: Iterable[str] = ()) -> None:
         self.adapters = tuple(adapters)
         self.failures = tuple(failures)
+        self._known: OrderedDict[str, PlatformAdapter] = OrderedDict()
 
     def find(self, url: str) -> PlatformAdapter:
         """The first adapter that understands `url`; raises `UnsupportedUrl`."""
-        for candidate in self.adapters:
-            if candidate.matches(url):
-                return candidate
-        raise UnsupportedUrl("no adapter understands this address; give the http(s) address of a channel or a stream")
+        return self.candidates(url)[0]
 
-    def close(self) -> None:
-        """Give back what adapters hold (threads); those that hold nothing have no `close`."""
+    def candidates(self, url: str, engine: EngineName = EngineName.NATIVE) -> Sequence[PlatformAdapter]:
+        """Who is asked about `url`, one after the other until one knows the site; raises `UnsupportedUrl` where nobody understands it.
+
+        Where the engine that records a page brings an adapter of its own, that one alone; otherwise who was found to know the site before.
+        An address that names media has no page that anybody would have to read.
+        """
+        matching = [candidate for candidate in self.adapters if candidate.matches(url)]
+        if not matching:
+            raise UnsupportedUrl(
+                "no adapter understands this address; give the http(s) address of a channel or a stream"
+            )
+        own = [one for one in matching if getattr(one, "engine", None) is engine]
+        if own and not getattr(matching[0], "names_media", False):
+            return own
+        known = self._known.get(url)
+        return matching if known is None else [known]
+
+    def remember(self, url: str, knows: PlatformAdapter) -> None:
+        """This adapter knows the site of `url`, and who is asked before it does not."""
+        self._known.pop(url, None)
+        self._known[url] = knows
+        if len(self._known) > MAX_REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def close(self) -> None:
+        """Give back what adapters hold (threads, processes); those that hold nothing have no `close`."""
         for candidate in self.adapters:
             close = getattr(candidate, "close", None)
-            if close is not None:
-                close()
+            ending = close() if close is not None else None
+            if isawaitable(ending):
+                await ending
 
 
 def load_adapters(options: AdapterOptions) -> Registry:

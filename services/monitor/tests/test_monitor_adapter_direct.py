@@ -235,7 +235,7 @@ async def test_content_decides_where_the_address_does_not(site: Site) -> None:
     assert (await probe(site, "/channel", sniff=True)).sources[0].protocol == "flv"
 
     site.handler = answering("<html></html>", content_type="text/html")
-    with pytest.raises(UnsupportedUrl, match="no adapter knows"):
+    with pytest.raises(UnsupportedUrl, match="neither an FLV stream"):
         await probe(site, "/channel", sniff=True)
 
     site.handler = answering("busy", content_type="application/x-mpegurl")

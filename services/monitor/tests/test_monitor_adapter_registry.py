@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from importlib.metadata import EntryPoint, EntryPoints
 from types import ModuleType
 from typing import Any, Self
@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 import pytest
 from chassis.egress import EgressPolicy, open_session
-from contracts.values import Source
+from contracts.values import EngineName, Source
 
 from services.monitor.adapters import registry as registry_module
 from services.monitor.adapters.platform import (
@@ -66,16 +66,16 @@ def install(monkeypatch: pytest.MonkeyPatch, **names: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def forget_registrations(monkeypatch: pytest.MonkeyPatch) -> None:
-    load_adapters(OPTIONS).close()
+    load_adapters(OPTIONS)
     monkeypatch.setattr(registry_module, "_registered", dict(registry_module._registered))
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
+async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Registry]:
     install(monkeypatch, TheirAdapter=adapter(order=30)(TheirAdapter))
     loaded = load_adapters(OPTIONS)
     yield loaded
-    loaded.close()
+    await loaded.close()
 
 
 @pytest.mark.parametrize(
@@ -111,13 +111,14 @@ def test_a_third_party_is_configured_and_takes_its_place(registry: Registry) -> 
         "theirs",
         "streamlink",
         "direct",
+        "ytdlp",
     ]
     theirs = registry.find("https://theirs.example/room")
     assert isinstance(theirs, TheirAdapter)
     assert theirs.greeting == "hello"
 
 
-def test_third_parties_that_do_not_load_are_reported_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_third_parties_that_do_not_load_are_reported_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     class NoAdapter:
         @classmethod
         def configured(cls, options: AdapterOptions) -> object:
@@ -137,21 +138,45 @@ def test_third_parties_that_do_not_load_are_reported_and_left_out(monkeypatch: p
 
     loaded = load_adapters(OPTIONS)
 
-    assert [found.name for found in loaded.adapters] == ["bilibili", "direct", "dialled", "streamlink", "direct"]
+    assert [found.name for found in loaded.adapters] == [
+        "bilibili",
+        "direct",
+        "dialled",
+        "streamlink",
+        "direct",
+        "ytdlp",
+    ]
     report = "\n".join(loaded.failures)
     for expected in ("NotDecorated", "not name a class", "did not return", "no licence", "no_such_package"):
         assert expected in report
-    loaded.close()
+    await loaded.close()
 
 
-def test_bilibili_is_configured_from_its_settings() -> None:
+async def test_bilibili_is_configured_from_its_settings() -> None:
     own = {"api": "http://127.0.0.1:9", "nav": "http://127.0.0.1:9", "pages": "127.0.0.1:9/bili"}
     loaded = load_adapters(AdapterOptions(EgressPolicy(), platforms={"bilibili": own}))
 
     assert loaded.find("http://127.0.0.1:9/bili/1").name == "bilibili"
     assert loaded.find("https://live.bilibili.com/1").name == "bilibili"
     assert loaded.find("http://127.0.0.1:9/bili/1").cookie_domains("http://127.0.0.1:9/bili/1") == ("127.0.0.1",)
-    loaded.close()
+    await loaded.close()
+
+
+def test_who_is_asked_one_after_the_other(registry: Registry) -> None:
+    page, stream = "https://unknown.example/room", "https://cdn.example/live/x.flv"
+
+    def asked(url: str, engine: EngineName = EngineName.NATIVE) -> list[str]:
+        return [found.name for found in registry.candidates(url, engine)]
+
+    assert asked(page) == ["direct", "ytdlp"]
+    assert asked("https://www.twitch.tv/somebody") == ["streamlink", "direct", "ytdlp"]
+    assert asked("https://www.twitch.tv/somebody", EngineName.STREAMLINK) == ["streamlink", "direct", "ytdlp"]
+    assert asked(page, EngineName.YT_DLP) == asked("https://live.bilibili.com/6", EngineName.YT_DLP) == ["ytdlp"]
+    assert asked(stream, EngineName.YT_DLP)[0] == "direct", "the address of a stream is no page"
+    assert asked("rtmp://cdn.example/live/x", EngineName.YT_DLP) == ["dialled"], "yt-dlp does not understand it"
+    registry.remember(page, registry.candidates(page)[1])
+    assert asked(page) == ["ytdlp"], "who knew it the last time"
+    assert asked(stream) == ["direct", "direct", "ytdlp"]
 
 
 def test_sources_are_numbered_with_the_wanted_protocol_first() -> None:
@@ -169,11 +194,12 @@ SAMPLES = {
     "dialled": "rtmp://cdn.example/live/x",
     "streamlink": "https://www.twitch.tv/somebody",
     "theirs": "https://theirs.example/room",
+    "ytdlp": "https://videos.example/live",
 }
 HOSTILE = ["", " ", "http://", "http://[", "//x", "\0", "https://\ud800/", "http://x:99999/", "a" * 100_000]
 
 
-@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("index", range(7))
 class TestEveryAdapter:
     def test_is_complete(self, registry: Registry, index: int) -> None:
         found = registry.adapters[index]

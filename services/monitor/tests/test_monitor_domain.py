@@ -64,6 +64,12 @@ def test_edges_are_events_and_repetitions_are_not():
     assert decide_channel(Channel(), offline()) == []
 
 
+def test_where_a_broadcast_was_seen_is_remembered_when_it_is_over():
+    state = CHANNEL.fold(decide_channel(Channel(), live()))
+    state = CHANNEL.fold(decide_channel(state, offline()), state)
+    assert (Channel().known, state.known, state.live) == (False, True, False)
+
+
 def test_a_failure_is_said_once_until_a_check_succeeds():
     failed = decide_failure(Channel(), "a", "boom", fatal=False)
     assert kinds(failed) == [ChannelFailed]

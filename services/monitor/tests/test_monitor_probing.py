@@ -11,9 +11,9 @@ from aiohttp import web
 from chassis.accounts import AccountUnavailable, Login
 from chassis.egress import EgressPolicy
 from contracts.monitor import CheckChannel, SourcesResolved
-from contracts.values import Network
+from contracts.values import EngineName, Network
 
-from services.monitor.adapters.platform import ProbeFailed
+from services.monitor.adapters.platform import ProbeFailed, UnknownSite
 from services.monitor.adapters.registry import AdapterOptions, load_adapters
 from services.monitor.probing import Prober
 from tests.studio import Studio
@@ -152,3 +152,30 @@ async def test_the_address_family_is_obeyed(version: str, live: bool) -> None:
         else:
             with pytest.raises(ProbeFailed):
                 await asking
+
+
+async def test_a_page_that_only_yt_dlp_knows_is_found_by_itself_and_known_the_next_time() -> None:
+    async with Studio() as studio, prober({}) as (asked, ears):
+        page = studio.plain_page_url("1")
+        await studio.put_on_air("1", "Night train")
+        for requests in (2, 3):
+            probe = await asked.probe(check(page))
+            assert (probe.live, probe.title) == (True, "Night train")
+            assert studio.pages.asked == {"/page/1": requests}, "we asked by ourselves the first time only"
+        await studio.put_off_air("1")
+        with pytest.raises(UnknownSite, match="unknown site"):
+            await asked.probe(check(page))
+    live, _, gone = ears.signals
+    assert {(source.protocol, source.url) for source in live.sources} == {("page", page)}
+    assert (gone.live, gone.error) == (False, ""), "to a recording it is the end, not a failure"
+
+
+async def test_with_the_engine_yt_dlp_it_alone_is_asked() -> None:
+    async with Studio() as studio, prober({}, studio.url) as (asked, ears):
+        await studio.put_on_air("1")
+        url = f"{studio.url}/bili/1"
+        assert (await asked.probe(check(url))).platform == "bilibili"
+        chosen = check(url).model_copy(update={"engine": EngineName.YT_DLP})
+        with pytest.raises(UnknownSite):
+            await asked.probe(chosen)
+    assert [signal.live for signal in ears.signals] == [True, False]

@@ -56,6 +56,13 @@ async def test_every_listed_streamer_is_checked_at_once():
         assert {(await rig.next_check()).streamer_id for _ in range(2)} == {"a", "b"}
 
 
+async def test_a_check_says_what_the_channel_is_recorded_with():
+    effective = Effective(check_interval_s=3600, engine="yt-dlp", quality="720p")
+    async with Rig(watched("a", effective=effective)) as rig:
+        check = await rig.next_check()
+    assert (check.engine, check.quality) == ("yt-dlp", "720p")
+
+
 async def test_a_streamer_of_a_partition_not_held_is_left_alone():
     rig = Rig(watched("a"))
     await rig.supervisor.start()

@@ -7,9 +7,8 @@ import sys
 from typing import Any
 
 from chassis.egress import check_url
+from chassis.foreign.job import OFFLINE_EXIT, Job, Unplayable, jobs, refuse
 from contracts.engines import StreamlinkOptions
-
-from services.downloader.adapters.foreign.job import OFFLINE_EXIT, Job, Unplayable, refuse, take
 
 CHUNK_BYTES = 1 << 16
 _PREFIX = {"hls": "hls://", "flv": "httpstream://"}
@@ -17,7 +16,7 @@ _PREFIX = {"hls": "hls://", "flv": "httpstream://"}
 
 def main() -> int:
     """Play until the stream ends; the exit code says how it went."""
-    job = take()
+    job = next(jobs())
     try:
         stream = _stream(_session(job), job)
         _pour(stream)
