@@ -1,16 +1,17 @@
 """The ffmpeg engine: ffmpeg understands the source, our recorders write the files.
 
-It copies what it reads into one pipe, so that splitting, repair, gaps and recovery are those of every engine. Facts about its options:
-ffmpeg(1), ffmpeg-formats(1), ffmpeg-protocols(1).
+It copies what it reads into one pipe, so that splitting, repair, gaps and recovery are those of every engine. Its arguments, which every
+user of the machine may read, name no address: what is dialled comes on its standard input, what we fetch for it has a name without meaning.
+Facts about its options: ffmpeg(1), ffmpeg-formats(1), ffmpeg-protocols(1), ffmpeg-bitstream-filters(1).
 """
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import aiohttp
 import structlog
@@ -32,6 +33,25 @@ PORTS = {"rtmp": 1935, "rtmps": 443, "srt": 0}
 _QUIET = ("-nostdin", "-hide_banner", "-nostats", "-loglevel", "warning")
 _FORMATS = "flv,live_flv,mpegts,mov,hls,matroska,aac,mp3,h264,hevc,ogg"
 """What a source may be. Left out: formats whose files name other files that the relay does not rewrite."""
+_UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f]")
+_BACK = "if(lt(DTS+1/TB,PREV_INDTS),PREV_OUTDTS+max(PREV_INDURATION,0.001/TB)-DTS,PREV_OUTDTS-PREV_INDTS)"
+_SHIFT = f"if(eq(PREV_INDTS,NOPTS),0,{_BACK})"
+CONTINUOUS = ("-bsf", f"setts=dts='DTS+{_SHIFT}':pts='PTS+{_SHIFT}'")
+"""Whoever publishes may begin again at zero inside of a connection. ffmpeg would squeeze all that follows into one moment, as it does with
+each source that is not a transport stream itself; steps forward are left to our repair, which tells them."""
+_LISTED = (
+    "-f",
+    "concat",
+    "-safe",
+    "0",
+    "-auto_convert",
+    "0",
+    "-protocol_whitelist",
+    "pipe,rtmp,srt,tcp",
+    "-i",
+    "pipe:0",
+)
+"""The source is the one entry of a list on standard input. Without ``auto_convert`` media stays as it is until it is muxed."""
 _SRT_PARAMETERS = frozenset({"streamid", "passphrase", "pbkeylen"})
 _UNFIT = re.compile(r"not compatible with flv|incompatible with output codec|not (currently )?supported", re.IGNORECASE)
 log = structlog.get_logger(__name__)
@@ -81,15 +101,17 @@ class FfmpegFeed:
         if not port:
             raise SourceFailed("an SRT address needs a port")
         if scheme == "srt":
-            arguments = await self._srt(url, port)
-            async with self._running(arguments, None) as chunks:
+            address, options = await self._srt(url, port)
+            async with self._running(_LISTED, None, given=self._listed(address, options)) as chunks:
                 yield chunks
             return
         gate = Gate(self._access, url.raw_host or "", port, tls=scheme == "rtmps")
-        async with gate.open() as door, self._running(_rtmp(url, door), gate) as chunks:
-            yield chunks
+        async with gate.open() as door:
+            address, options = _rtmp(url, door)
+            async with self._running(_LISTED, gate, given=self._listed(address, options)) as chunks:
+                yield chunks
 
-    async def _srt(self, url: URL, port: int) -> list[str]:
+    async def _srt(self, url: URL, port: int) -> tuple[str, dict[str, str]]:
         """SRT runs over UDP, which no gate and no proxy carries: the address is resolved and judged, and given as it was judged."""
         if self._access.proxy:
             raise SourceFailed("a proxy cannot carry SRT")
@@ -100,22 +122,33 @@ class FfmpegFeed:
         except OSError:
             raise SourceFailed("the name of the host is unknown") from None
         # Only these: others would make ffmpeg listen, or bind, or wait for ever.
-        query = {name: value for name, value in parse_qsl(url.raw_query_string) if name in _SRT_PARAMETERS}
-        query |= {"mode": "caller", "latency": str(self._options.srt_latency_ms * 1000)}
-        query |= {"timeout": _microseconds(self._access.stall_s)}
-        query |= {"connect_timeout": str(round(self._access.connect_timeout_s * 1000))}
-        host = f"[{address}]" if ":" in address else address
-        return ["-protocol_whitelist", "srt", "-i", f"srt://{host}:{port}?{urlencode(query)}"]
+        options = {name: value for name, value in parse_qsl(url.raw_query_string) if name in _SRT_PARAMETERS}
+        options |= {"mode": "caller", "latency": str(self._options.srt_latency_ms * 1000)}
+        options |= {"timeout": _microseconds(self._access.stall_s)}
+        options |= {"connect_timeout": str(round(self._access.connect_timeout_s * 1000))}
+        return f"srt://{f'[{address}]' if ':' in address else address}:{port}", options
+
+    def _listed(self, address: str, options: dict[str, str]) -> bytes:
+        """A list for ffmpeg's concat demuxer, of one source and its options; raises SourceFailed for what no line can hold."""
+        given = {**options, "analyzeduration": _microseconds(self._options.analyze_s)}
+        lines = ["ffconcat version 1.0", f"file {_quoted(address)}"]
+        lines += [f"option {name} {_quoted(value)}" for name, value in given.items()]
+        return "\n".join([*lines, ""]).encode()
 
     @asynccontextmanager
-    async def _running(self, source: list[str], way: Relay | Gate | None) -> AsyncIterator[AsyncIterator[bytes]]:
-        arguments = [self._executable, *_QUIET, *self._input(), *source, *self._output()]
+    async def _running(
+        self, source: Sequence[str], way: Relay | Gate | None, *, given: bytes | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        timeline = CONTINUOUS if given is not None else ()
+        arguments = [self._executable, *_QUIET, *self._input(), *source, *timeline, *self._output()]
         parting = Parting(GRACE_S, signal.SIGINT)
-        # ffmpeg's own name for it, read for every connection it makes over HTTP.
+        # ffmpeg's own name for it, read for every connection it makes over HTTP. Only this user can read an environment (proc(5)).
         variables = {"http_proxy": way.proxy} if isinstance(way, Relay) else {}
         try:
             with workplace() as folder:
-                async with open_program(arguments, folder=folder, parting=parting, variables=variables) as program:
+                async with open_program(
+                    arguments, folder=folder, parting=parting, variables=variables, given=given
+                ) as program:
                     yield self._chunks(program, way)
         except OSError as error:
             raise SourceFailed(f"ffmpeg cannot be started ({type(error).__name__})") from None
@@ -140,7 +173,7 @@ class FfmpegFeed:
 
     def _input(self) -> list[str]:
         analyze = _microseconds(self._options.analyze_s)
-        return ["-format_whitelist", _FORMATS, "-analyzeduration", analyze, "-fflags", "+discardcorrupt"]
+        return ["-format_whitelist", f"concat,{_FORMATS}", "-analyzeduration", analyze, "-fflags", "+discardcorrupt"]
 
     def _output(self) -> list[str]:
         audio = {"copy": ("-map", "0:a:0?"), "aac": ("-map", "0:a:0?"), "none": ("-an",)}[self._options.audio]
@@ -153,14 +186,20 @@ HLS_OPTIONS = ("-extension_picky", "0", "-allowed_extensions", "ALL", "-allowed_
 """The endings of what the relay serves come from the source and mean nothing."""
 
 
-def _rtmp(url: URL, door: int) -> list[str]:
-    """The arguments for a stream behind the gate: the server is told the address that was asked for."""
+def _rtmp(url: URL, door: int) -> tuple[str, dict[str, str]]:
+    """Address and options of a stream behind the gate: the server is told the address that was asked for."""
     parts = [part for part in url.raw_path.split("/") if part]
     # ffmpeg takes two parts of the path as the application where there are three or more.
     application = "/".join(parts[: 2 if len(parts) > 2 else 1])
     stated = str(url.origin()) + f"/{application}"
-    limits = ["-rtmp_live", "live", "-protocol_whitelist", "rtmp,tcp"]
-    return [*limits, "-rtmp_tcurl", stated, "-i", f"rtmp://127.0.0.1:{door}{url.raw_path_qs}"]
+    return f"rtmp://127.0.0.1:{door}{url.raw_path_qs}", {"rtmp_live": "live", "rtmp_tcurl": stated}
+
+
+def _quoted(value: str) -> str:
+    """A value as it stands in a list of ffmpeg: ffmpeg-utils(1), "Quoting and escaping"."""
+    if _UNQUOTABLE.search(value):
+        raise SourceFailed("the address holds control characters")
+    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def _microseconds(seconds: float) -> str:

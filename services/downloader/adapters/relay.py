@@ -1,4 +1,4 @@
-"""A loopback web server that fetches for a program: it gets media without ever seeing an address, a cookie or a proxy.
+"""A loopback proxy that fetches for a program: it gets media without ever seeing an address, a cookie or the proxy behind this one.
 
 Playlists are rewritten so that everything they name comes through here too; each request is judged like one of our own. What a playlist
 names in a way that only the program understands still comes here: this server is the program's proxy for everything (:attr:`Relay.proxy`),
@@ -7,6 +7,7 @@ and knows nothing but what it rewrote.
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections import OrderedDict
@@ -27,6 +28,8 @@ from services.downloader.adapters.network import Access
 from services.downloader.adapters.variant import variant_of
 
 MAX_PLAYLIST_BYTES = 8 << 20
+_BASE, _USER = "http://source.invalid/", "program"
+"""No host has this name (RFC 6761): outside of the relay it leads nowhere."""
 MAX_KNOWN = 8192
 """Addresses that are remembered; a window of a few hundred segments and their keys are asked for."""
 _PLAYLIST, _BOM = b"#EXTM3U", b"\xef\xbb\xbf"
@@ -43,34 +46,42 @@ class Relay:
     ) -> None:
         self._session, self._access, self._quality = session, access, quality
         self._headers = access.headers(source)
-        self._token = secrets.token_urlsafe(24)
+        self._password = secrets.token_urlsafe(24)
+        self._expected = b"Basic " + base64.b64encode(f"{_USER}:{self._password}".encode())
         self._known: OrderedDict[str, str] = OrderedDict()
         self._names: dict[str, str] = {}
         self._count = 0
-        self._base = ""
+        self._port = 0
         self._first = source.url
         self.failure: SourceFailed | None = None
 
     @property
     def proxy(self) -> str:
-        """What the program's HTTP connections are to go through: an address that was not rewritten is unknown here, and refused."""
-        return str(URL(self._base).origin())
+        """What the program's HTTP connections are to go through, with the password that keeps other users of the machine out.
+
+        It belongs into its environment, which they cannot read. An address that was not rewritten is unknown here, and refused.
+        """
+        return f"http://{_USER}:{self._password}@127.0.0.1:{self._port}"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
-        """The address of the source on the loopback, as long as the block runs."""
+        """The name of the source behind `proxy`, as long as the block runs: it is no secret."""
         app = web.Application()
-        app.router.add_get(f"/{self._token}/{{name}}", self._serve)
+        app.router.add_get("/{name}", self._serve)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            self._base = f"http://127.0.0.1:{runner.addresses[0][1]}/{self._token}/"
-            yield self._base + self._name(self._first)
+            self._port = int(runner.addresses[0][1])
+            yield _BASE + self._name(self._first)
         finally:
             await runner.cleanup()
 
     async def _serve(self, asked: web.Request) -> web.StreamResponse:
+        if not secrets.compare_digest(
+            asked.headers.get("Proxy-Authorization", "").encode(errors="replace"), self._expected
+        ):
+            raise web.HTTPProxyAuthenticationRequired(headers={"Proxy-Authenticate": f'Basic realm="{_USER}"'})
         url = self._known.get(asked.match_info["name"])
         if url is None:
             raise web.HTTPNotFound
@@ -133,7 +144,7 @@ class Relay:
         return self._here(line, base) if line else line
 
     def _here(self, uri: bytes, base: str) -> bytes:
-        return (self._base + self._name(urljoin(base, uri.decode("utf-8", "replace")))).encode()
+        return (_BASE + self._name(urljoin(base, uri.decode("utf-8", "replace")))).encode()
 
     def _name(self, url: str) -> str:
         """A name for an address, the same each time, with its ending: demuxers look at it."""
