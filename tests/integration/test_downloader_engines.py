@@ -7,6 +7,7 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 from chassis.accounts import Login
 from chassis.egress import EgressPolicy
-from chassis.programs import locate_ffmpeg
+from chassis.programs import locate_ffmpeg, open_program
 from chassis.waiting import wait_for_event
 from contracts.values import Effective, Network, Source
 
@@ -32,6 +33,7 @@ from services.downloader.adapters.engine import (
     Take,
 )
 from services.downloader.adapters.engines import EngineOptions, Engines
+from services.downloader.adapters.ffmpeg import CONTINUOUS, LISTED, PROTOCOLS
 from services.downloader.adapters.sources import FixedSources
 from services.downloader.splitting import bounds_of
 from tests.deadline import DEADLINE_S
@@ -153,9 +155,13 @@ async def test_ffmpeg_plays_what_our_own_engine_plays_and_leaves_nothing_running
     assert abs(completed.duration_ms - one.capture.progress.duration_ms) < 200
 
 
-@pytest.mark.parametrize("kind", ["rtmp", "srt"])
-async def test_rtmp_and_srt_are_played_by_ffmpeg_whatever_engine_is_wanted(tmp_path: Path, kind: str) -> None:
-    async with listener(kind) as url, recording(tmp_path / "files", Source(url=url, protocol=kind)) as one:
+@pytest.mark.parametrize(
+    ("kind", "secret"), [("rtmp", {"key": "it's/a?k=ey"}), ("srt", {}), ("srt", {"passphrase": "it's a s3cret+%26"})]
+)
+async def test_rtmp_and_srt_are_played_by_ffmpeg_whatever_engine_is_wanted(
+    tmp_path: Path, kind: str, secret: dict[str, str]
+) -> None:
+    async with listener(kind, **secret) as url, recording(tmp_path / "files", Source(url=url, protocol=kind)) as one:
         await one.media(2000)
     (file,) = one.files
     assert frames(file) >= 20
@@ -185,7 +191,8 @@ async def test_streamlink_plays_into_our_files(tmp_path: Path, kind: str) -> Non
         login = Login(domains=("127.0.0.1",), headers={"X-Token": SECRET})
         network = Network(account="mine")
         files = tmp_path / "files"
-        async with recording(files, source, engine="streamlink", network=network, login=login) as one:
+        page = "" if kind == "flv" else "http://example.org/1001"  # no site that Streamlink knows
+        async with recording(files, source, page=page, engine="streamlink", network=network, login=login) as one:
             await one.media(2000)
             (streamlink,) = programs()
             assert SECRET not in " ".join([*streamlink.cmdline(), *streamlink.environ().values()])
@@ -351,3 +358,30 @@ async def test_no_engine_reaches_where_it_must_not(tmp_path: Path, url: str, pro
             async with kit.open(source) as chunks:
                 async for _ in chunks:
                     pass
+
+
+async def test_a_publisher_that_begins_again_at_zero_squeezes_nothing(tmp_path: Path) -> None:
+    """What ffmpeg does with a list of one transport stream whose clock starts anew in the middle, as it is dialled."""
+    once = await asyncio.to_thread(_encoded, tmp_path / "once.ts")
+    (tmp_path / "twice.ts").write_bytes(once * 2)
+    listed = f"ffconcat version 1.0\nfile 'file:{tmp_path}/twice.ts'\n".encode()
+    arguments = [OPTIONS.ffmpeg, "-v", "error", *LISTED, *CONTINUOUS, "-c", "copy", "-f", "flv", "pipe:1"]
+    arguments[arguments.index(PROTOCOLS)] += ",file"
+    async with asyncio.timeout(30), open_program(arguments, folder=tmp_path, given=listed) as program:
+        (tmp_path / "played.flv").write_bytes(await program.output.read())
+        assert (await program.ended()).code == 0
+    with av.open(str(tmp_path / "played.flv")) as container:
+        times = [packet.dts for packet in container.demux(video=0) if packet.dts is not None]
+    assert len(times) == 100
+    assert {later - earlier for earlier, later in pairwise(times)} == {40}
+
+
+def _encoded(path: Path) -> bytes:
+    """Two seconds of pictures with 25 frames a second."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 160, 90, "yuv420p"
+        for _ in range(50):
+            container.mux(stream.encode(av.VideoFrame(160, 90, "yuv420p")))
+        container.mux(stream.encode())
+    return path.read_bytes()

@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
+from urllib.parse import quote
 
 import imageio_ffmpeg
 
@@ -20,18 +21,19 @@ from .options import RoomOptions
 
 @asynccontextmanager
 async def listener(
-    kind: Literal["rtmp", "srt"], *, audio_codec: str = "aac", passphrase: str = ""
+    kind: Literal["rtmp", "srt"], *, audio_codec: str = "aac", passphrase: str = "", key: str = "key"
 ) -> AsyncIterator[str]:
     """The address for one viewer; the next one is served by a new ffmpeg when the first has left."""
     port = _free_port(socket.SOCK_STREAM if kind == "rtmp" else socket.SOCK_DGRAM)
-    secret = f"&passphrase={passphrase}" if passphrase else ""
+    secret = f"&passphrase={quote(passphrase, safe='')}" if passphrase else ""
+    secured = ["-passphrase", passphrase] if passphrase else []
     outputs = {
-        "rtmp": ["-f", "flv", "-listen", "1", f"rtmp://127.0.0.1:{port}/live/key"],
-        "srt": ["-f", "mpegts", f"srt://127.0.0.1:{port}?mode=listener{secret}"],
+        "rtmp": ["-f", "flv", "-listen", "1", f"rtmp://127.0.0.1:{port}/live/{key}"],
+        "srt": ["-f", "mpegts", *secured, f"srt://127.0.0.1:{port}?mode=listener"],
     }
     serving = asyncio.create_task(_serve(outputs[kind], audio_codec))
     try:
-        yield f"rtmp://127.0.0.1:{port}/live/key" if kind == "rtmp" else f"srt://127.0.0.1:{port}?mode=caller{secret}"
+        yield f"rtmp://127.0.0.1:{port}/live/{key}" if kind == "rtmp" else f"srt://127.0.0.1:{port}?mode=caller{secret}"
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from chassis.waiting import wait_for_event
 
@@ -59,9 +60,7 @@ class Running:
 
     def give(self, data: bytes) -> None:
         """Write to its standard input, where that stays open (``listens``)."""
-        pipe = self._transport.get_pipe_transport(0)
-        if isinstance(pipe, asyncio.WriteTransport):
-            pipe.write(data)
+        _input(self._transport).write(data)
 
     @property
     def pid(self) -> int:
@@ -104,7 +103,7 @@ async def open_program(
 
     ``given`` is written to its standard input, which is then closed; if it ``listens``, that stays open for `Running.give`. After the block
     the whole group is ended; when this process dies, the kernel kills the program. ``search_path`` is what a Python program of ours imports
-    from, ``variables`` are added to its environment, which others on this machine may see. Raises OSError when it cannot be started.
+    from, ``variables`` are added to its environment, which only this user and root can read (proc(5)). Raises OSError when it cannot be started.
     """
     loop = asyncio.get_running_loop()
     environment = (
@@ -194,10 +193,14 @@ def clean_environment(folder: Path) -> dict[str, str]:
 def _give(transport: asyncio.SubprocessTransport, given: bytes | None) -> None:
     if given is None:
         return
-    pipe = transport.get_pipe_transport(0)
-    if isinstance(pipe, asyncio.WriteTransport):
-        pipe.write(given)
-        pipe.close()  # what is buffered is written first
+    pipe = _input(transport)
+    pipe.write(given)
+    pipe.close()  # what is buffered is written first
+
+
+def _input(transport: asyncio.SubprocessTransport) -> asyncio.WriteTransport:
+    # Not asked for its class: the transports of uvloop have none of asyncio's.
+    return cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
 
 
 def _before_exec(niceness: int) -> Callable[[], None]:

@@ -35,9 +35,8 @@ class StreamlinkFeed:
     @asynccontextmanager
     async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
         """See `Feed`."""
-        url = source.url if source.protocol != "page" and not self._page else self._page or source.url
-        protocol = "page" if url != source.url else source.protocol
-        job = job_of(self._access, url, protocol, self._options, self._quality, source, ffmpeg=self._ffmpeg)
+        url = self._page or source.url
+        job = job_of(self._access, url, source.protocol, self._options, self._quality, source, ffmpeg=self._ffmpeg)
         with workplace() as folder:
             program = open_program(command(STREAMLINK), folder=folder, given=job.line, search_path=search_path())
             async with program as run:
@@ -77,14 +76,17 @@ async def find(access: Access, page: str, options: Json, *, quality: str, source
 def job_of(
     access: Access, url: str, protocol: str, options: Json, quality: str, source: Source, *, ffmpeg: str = ""
 ) -> Job:
-    """The job of a confined program; raises SourceFailed when the address is refused as it is written."""
+    """The job of a confined program; raises SourceFailed when an address is refused as it is written."""
     try:
         check_url(url, access.policy)
+        if source.url != url:
+            check_url(source.url, access.policy, ("http", "https", "rtmp", "rtmps", "srt"))
     except RefusedAddress as error:
         raise SourceFailed(f"address refused: {error}"[:200]) from None
     return Job(
         url=url,
         protocol=protocol,
+        media=source.url,
         quality=quality,
         options=options,
         headers=access.headers(source),

@@ -185,9 +185,11 @@ class Kit:
 
     def _plays(self, source: Source) -> EngineName:
         engine = self._effective.engine
+        if source.protocol in ("rtmp", "srt"):
+            return EngineName.FFMPEG
         if engine is EngineName.STREAMLINK:
             return engine
-        if source.protocol in ("rtmp", "srt") or place(source) in self._separate_sound:
+        if place(source) in self._separate_sound:
             return EngineName.FFMPEG
         if engine is EngineName.YT_DLP:
             player = self._fitted.options.yt_dlp.player

@@ -39,18 +39,8 @@ _SHIFT = f"if(eq(PREV_INDTS,NOPTS),0,{_BACK})"
 CONTINUOUS = ("-bsf", f"setts=dts='DTS+{_SHIFT}':pts='PTS+{_SHIFT}'")
 """Whoever publishes may begin again at zero inside of a connection. ffmpeg would squeeze all that follows into one moment, as it does with
 each source that is not a transport stream itself; steps forward are left to our repair, which tells them."""
-_LISTED = (
-    "-f",
-    "concat",
-    "-safe",
-    "0",
-    "-auto_convert",
-    "0",
-    "-protocol_whitelist",
-    "pipe,rtmp,srt,tcp",
-    "-i",
-    "pipe:0",
-)
+PROTOCOLS = "pipe,rtmp,srt,tcp"
+LISTED = ("-f", "concat", "-safe", "0", "-auto_convert", "0", "-protocol_whitelist", PROTOCOLS, "-i", "pipe:0")
 """The source is the one entry of a list on standard input. Without ``auto_convert`` media stays as it is until it is muxed."""
 _SRT_PARAMETERS = frozenset({"streamid", "passphrase", "pbkeylen"})
 _UNFIT = re.compile(r"not compatible with flv|incompatible with output codec|not (currently )?supported", re.IGNORECASE)
@@ -102,13 +92,13 @@ class FfmpegFeed:
             raise SourceFailed("an SRT address needs a port")
         if scheme == "srt":
             address, options = await self._srt(url, port)
-            async with self._running(_LISTED, None, given=self._listed(address, options)) as chunks:
+            async with self._running(LISTED, None, given=self._listed(address, options)) as chunks:
                 yield chunks
             return
         gate = Gate(self._access, url.raw_host or "", port, tls=scheme == "rtmps")
         async with gate.open() as door:
             address, options = _rtmp(url, door)
-            async with self._running(_LISTED, gate, given=self._listed(address, options)) as chunks:
+            async with self._running(LISTED, gate, given=self._listed(address, options)) as chunks:
                 yield chunks
 
     async def _srt(self, url: URL, port: int) -> tuple[str, dict[str, str]]:

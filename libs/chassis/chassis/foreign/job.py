@@ -22,12 +22,14 @@ FAILED_EXIT = 4
 class Job(Value):
     """What to do and how to reach it. ``login_*`` go to ``login_domains`` and their subdomains only; times in seconds.
 
-    ``purpose``: to ``play`` the media now, or to ``watch`` whether there is any, for which no media address is told.
+    ``purpose``: to ``play`` the media now, or to ``watch`` whether there is any, for which no media address is told. ``media`` is played with
+    ``protocol`` where the program does not know the site of ``url``.
     """
 
     url: str
     purpose: Literal["play", "watch"] = "play"
     protocol: str = "page"
+    media: str = ""
     quality: str = "best"
     options: Json = Field(default_factory=dict)
     headers: dict[str, str] = Field(default_factory=dict)

@@ -80,7 +80,7 @@ def _stream(session: Any, job: Job) -> Any:
     except NoPluginError:
         if job.protocol not in _PREFIX:
             raise Unplayable("Streamlink has no plugin for this address") from None
-        name, plugin, url = session.resolve_url(_PREFIX[job.protocol] + job.url)
+        name, plugin, url = session.resolve_url(_PREFIX[job.protocol] + (job.media or job.url))
     from streamlink.options import Options
 
     try:
