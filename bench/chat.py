@@ -7,10 +7,12 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from chassis import bus, provision
 from media.chat.head import ChatHead
 from media.chat.timing import Timing
 from media.chat.xml import xml_lines
@@ -18,6 +20,7 @@ from media.chat.xml import xml_lines
 from bench import chatload, peers, processes
 from bench.benchmark import Benchmark, Scale
 from bench.figures import Goal, Line, Measure, Series, alternate
+from deploy.embedded.nats_server import NatsServer
 from services.danmu.adapters.bilibili import BilibiliCodec
 
 MESSAGES = 100_000
@@ -60,8 +63,8 @@ BILIASS = "from biliass.__main__ import main; main()"
 ABOUT = f"""{MESSAGES:,} chat messages of Bilibili in brotli frames of ten, with the sender's profile as the platform sends it. *Parsed and
 written*: frames in, the compressed log and the XML out; the peer is the parser of blivedm alone, frames in, calls of a handler
 out, nothing written. Messages per second of processor time, all threads. *Rooms*: one process holds {ROOMS} rooms over loopback
-WebSockets from a server in another process, each with {PER_ROOM_S} messages a second, with journal, live lines and live
-statistics; what arrived, processor time scaled to all of it, and private memory after {HOLD_S} s. *XML to ASS*: a file of
+WebSockets from a server in another process, each with {PER_ROOM_S} messages a second, with journal, and live lines and
+statistics on a bus; what arrived, processor time scaled to all of it, and private memory after {HOLD_S} s. *XML to ASS*: a file of
 {MESSAGES:,} messages, user and system time of the whole command from the start of the interpreter on. danmakuC 0.3.6 reads no
 XML: its layout, in C++, is fed by ElementTree. biliass reads and writes in Rust."""
 
@@ -136,12 +139,13 @@ async def _rooms(folder: Path, scale: Scale, advance: Callable[[], None]) -> lis
     seconds = QUICK_HOLD_S if scale.quick else HOLD_S
     shares: list[float] = []
     arrived: list[float] = []
-    async with processes.started(processes.python("bench.chatload", "serve", PER_ROOM_S), folder) as server:
+    serving = processes.started(processes.python("bench.chatload", "serve", PER_ROOM_S), folder)
+    async with serving as server, _nats(folder / "nats") as nats:
         assert server.stdout is not None
         url = json.loads(await asyncio.to_thread(server.stdout.readline))["url"]
 
         async def hold() -> float:
-            found = await _said(processes.python("bench.chatload", "listen", url, ROOMS, seconds), folder)
+            found = await _said(processes.python("bench.chatload", "listen", url, nats.url, ROOMS, seconds), folder)
             arrived.append(float(found["lines_per_s"]))
             shares.append(100 * float(found["cpu_share"]) * ROOMS * PER_ROOM_S / arrived[-1])
             return float(found["bytes"]) / MB
@@ -154,6 +158,20 @@ async def _rooms(folder: Path, scale: Scale, advance: Callable[[], None]) -> lis
         ("memory", Series("one process", "MB", memory), Goal("figure", "at most", 150)),
     )  # fmt: skip
     return [Line(f"{what}: {name}", series, None, (goal,)) for name, series, goal in cases]
+
+
+@asynccontextmanager
+async def _nats(folder: Path) -> AsyncIterator[NatsServer]:
+    """A bus with the streams that live lines and statistics go to."""
+    nats = NatsServer(folder)
+    await asyncio.to_thread(nats.start)
+    try:
+        connection = await bus.connect(nats.url, "config")
+        await provision.provision(connection.jetstream)
+        await connection.close()
+        yield nats
+    finally:
+        await asyncio.to_thread(nats.stop)
 
 
 async def _converting(folder: Path, python: Path | None, scale: Scale, advance: Callable[[], None]) -> list[Line]:

@@ -17,8 +17,10 @@ import aiohttp
 import psutil
 import uvloop
 from aiohttp import web
-from chassis import logs
-from contracts.danmu import Statistics
+from chassis import bus, logs
+from chassis.collector import settle
+from contracts import subjects
+from contracts.danmu import ChatPulse, Statistics
 from media.chat.head import ChatHead
 from media.chat.timing import Timing
 from yarl import URL
@@ -125,20 +127,26 @@ class _Room(ChatDriver):
         return Access((Server(self._url),), lambda: (codec, [codec.hello(1)]))
 
 
-async def listen(url: str, rooms: int, seconds: float) -> None:
-    """Hold rooms as the service does, with journal, live lines and live statistics."""
+async def listen(url: str, nats_url: str, rooms: int, seconds: float) -> None:
+    """Hold rooms as the service does, with journal, live lines and live statistics on the bus."""
+    carrier = await bus.connect(nats_url, "danmu")
 
-    async def publish(_: bytes) -> None:
-        return
+    def feed(number: int) -> LiveFeed:
+        subject = subjects.chat_of(f"session{number}")
+        return LiveFeed(lambda lines: carrier.client.publish(subject, lines), 50)
 
-    async def tell(_: Statistics) -> None:
-        return
+    def tally(number: int) -> Tally:
+        async def tell(found: Statistics) -> None:
+            await carrier.signal(ChatPulse(session_id=f"session{number}", streamer_id="somebody", statistics=found))
 
+        return Tally(tell, 10.0)
+
+    settle()
     wake = asyncio.Event()
     connector = aiohttp.TCPConnector(limit=0)
     with tempfile.TemporaryDirectory() as folder:
         async with aiohttp.ClientSession(connector=connector) as session:
-            held = [_listener(session, URL(url), Path(folder) / str(number), LiveFeed(publish, 50), Tally(tell, 10.0), wake)
+            held = [_listener(session, URL(url), Path(folder) / str(number), feed(number), tally(number), wake)
                     for number in range(rooms)]  # fmt: skip
             for one in held:
                 one.start()
@@ -152,6 +160,7 @@ async def listen(url: str, rooms: int, seconds: float) -> None:
                 "bytes": psutil.Process().memory_full_info().uss,
             }
             await asyncio.gather(*(one.stop() for one in held))
+    await carrier.close()
     _print(**figures)
 
 
@@ -219,7 +228,7 @@ if __name__ == "__main__":
         case "write" | "parse":
             {"write": write, "parse": parse}[case](Path(arguments[0]))
         case "listen":
-            uvloop.run(listen(arguments[0], int(arguments[1]), float(arguments[2])))
+            uvloop.run(listen(arguments[0], arguments[1], int(arguments[2]), float(arguments[3])))
         case "serve":
             uvloop.run(serve(int(arguments[0])))
         case _:

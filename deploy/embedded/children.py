@@ -39,7 +39,7 @@ _IMPORTED_LATE = (
     "services.uploader.adapters.s3",
 )
 """What the services would import only once they run, nine times over."""
-_FAST_LOOPS = frozenset(["downloader", "gateway"])
+_FAST_LOOPS = frozenset(["danmu", "downloader", "gateway"])
 BACKOFF_CAP_S = 30.0
 STABLE_S = 60.0
 LOG_LIMIT = 16 << 20

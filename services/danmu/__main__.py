@@ -5,4 +5,4 @@ from chassis.service import main
 from services.danmu.app import build
 
 if __name__ == "__main__":
-    main(build)
+    main(build, fast_loop=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.accounts import Accounts, Login
+from chassis.collector import settle
 from chassis.egress import EgressPolicy
 from chassis.service import Service
 from chassis.settings import load
@@ -42,9 +43,9 @@ def build(settings: DanmuSettings | None = None) -> Service:
         async with service.pool.acquire() as connection:
             return await store.revisions(connection, session_ids)
 
-    async def publish(session_id: str, line: bytes) -> None:
+    async def publish(session_id: str, lines: bytes) -> None:
         if service.bus.client.is_connected:
-            await service.bus.client.publish(subjects.chat_of(session_id), line)
+            await service.bus.client.publish(subjects.chat_of(session_id), lines)
 
     async def pulse(statistics: ChatPulse) -> None:
         if service.bus.client.is_connected:
@@ -63,6 +64,7 @@ def build(settings: DanmuSettings | None = None) -> Service:
 
     async def prepare() -> None:
         await remove_old_journals()
+        settle()
         service.add_runner(KIND, runner.run, concurrency=chosen.concurrent_chats)
 
     service.on_start(prepare)

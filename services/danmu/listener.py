@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from media.chat.message import ChatMessage
+from media.chat.message import ChatMessage, encode_line
 
 from services.danmu.adapters.journal import Journal
 from services.danmu.adapters.raw import RawWriter
@@ -131,26 +132,27 @@ class Listener:
         return self._connected
 
     async def _listen(self) -> None:
-        async for item in self._source.messages():
-            if isinstance(item, ConnectionChange):
-                self._note(item)
-            else:
-                self._keep(item)
-                if not self.quiet:
-                    await self._live.send(item)
+        async for heard in self._source.heard():
+            if isinstance(heard, ConnectionChange):
+                self._note(heard)
+                continue
+            lines = [encode_line(message) for message in heard]
+            self._keep(heard, lines)
+            if not self.quiet:
+                await self._live.send(lines)
 
     async def _keep_flushing(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
             self.flush()
 
-    def _keep(self, message: ChatMessage) -> None:
-        self._lines.inc()
-        self._tally.add(message)
+    def _keep(self, messages: Sequence[ChatMessage], lines: Sequence[bytes]) -> None:
+        self._lines.inc(len(lines))
         try:
-            self.journal.append(message)
+            self.journal.extend(messages, lines)
         except OSError as error:
             self._disk_failed(error)
+        self._tally.add(messages)
 
     def _disk_failed(self, error: OSError) -> None:
         if not self._disk_failing:

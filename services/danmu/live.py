@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from contracts.danmu import ChatPulse
-from media.chat.message import ChatMessage, encode_line
 
 from services.danmu.metrics import LIVE
 
@@ -18,20 +17,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Where what happens now goes: a line of a session, and what its chat is like so far."""
+    """Where what happens now goes: lines of a session, and what its chat is like so far."""
 
-    line: Callable[[str, bytes], Awaitable[None]]
+    lines: Callable[[str, bytes], Awaitable[None]]
     pulse: Callable[[ChatPulse], Awaitable[None]]
 
 
 Publish = Callable[[bytes], Awaitable[None]]
 SENT, DROPPED, FAILED = (LIVE.labels(outcome) for outcome in ("sent", "dropped", "failed"))
+MESSAGE_BYTES: Final = 256 << 10
+"""A server takes messages of 1 MiB."""
 BURST_S: Final = 4.0
 """How many seconds' worth of lines may come at once after a quiet time."""
 
 
 class LiveFeed:
-    """Passes on at most ``per_second`` lines: one message on the bus per line, the compact JSON of ``encode_line``."""
+    """Passes on at most ``per_second`` lines. What came together goes as one message on the bus: lines of ``encode_line``, each with its end."""
 
     def __init__(self, publish: Publish, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._publish, self._per_second, self._clock = publish, per_second, clock
@@ -39,27 +40,46 @@ class LiveFeed:
         self._at = clock()
         self._failing = False
 
-    async def send(self, message: ChatMessage) -> None:
-        """Publish one line, or drop it; never raises for anything the bus does."""
-        if not self._allowed():
-            DROPPED.inc()
-            return
+    async def send(self, lines: Sequence[bytes]) -> None:
+        """Publish lines, or drop those that are too many; never raises for anything the bus does."""
+        allowed = self._allowed(len(lines))
+        if allowed < len(lines):
+            DROPPED.inc(len(lines) - allowed)
+        for message, count in _together(lines[:allowed]):
+            await self._pass_on(message, count)
+
+    async def _pass_on(self, message: bytes, lines: int) -> None:
         try:
-            await self._publish(encode_line(message).rstrip(b"\n"))
+            await self._publish(message)
         except Exception as error:  # the bus client has a dozen ways to say that it is reconnecting
-            FAILED.inc()
+            FAILED.inc(lines)
             if not self._failing:
                 log.warning("chat.live_failed", error=repr(error))
             self._failing = True
             return
         self._failing = False
-        SENT.inc()
+        SENT.inc(lines)
 
-    def _allowed(self) -> bool:
+    def _allowed(self, wanted: int) -> int:
         now = self._clock()
         self._tokens = min(self._most, self._tokens + (now - self._at) * self._per_second)
         self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
+        allowed = min(wanted, int(self._tokens))
+        self._tokens -= allowed
+        return allowed
+
+
+def _together(lines: Sequence[bytes]) -> Iterator[tuple[bytes, int]]:
+    """Lines joined to messages of at most ``MESSAGE_BYTES``, or of one longer line, with how many are in each."""
+    joined = b"".join(lines)
+    if lines and len(joined) <= MESSAGE_BYTES:
+        yield joined, len(lines)
+        return
+    begin = size = 0
+    for at, line in enumerate(lines):
+        if size and size + len(line) > MESSAGE_BYTES:
+            yield b"".join(lines[begin:at]), at - begin
+            begin, size = at, 0
+        size += len(line)
+    if begin < len(lines):
+        yield b"".join(lines[begin:]), len(lines) - begin

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -32,10 +32,10 @@ class Tally:
         self._changed = False
         self._failing = False
 
-    def add(self, message: ChatMessage) -> None:
+    def add(self, messages: Sequence[ChatMessage]) -> None:
         """Something was said."""
         if self._every_s and len(self._waiting) < MAX_WAITING:
-            self._waiting.append(message)
+            self._waiting += messages
             if len(self._waiting) >= BATCH and self._statistics is not None:
                 self._count(self._statistics)
 

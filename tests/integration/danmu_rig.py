@@ -67,7 +67,7 @@ class Outside:
 
     async def listen(self) -> None:
         await self._client.subscribe("evt.danmu.>", cb=self._hear)
-        await self._client.subscribe(subjects.chat_of(SESSION), cb=self._hear_line)
+        await self._client.subscribe(subjects.chat_of(SESSION), cb=self._hear_lines)
         await self._client.flush()
 
     async def wait(self, cls: type[E], count: int = 1, seconds: float = DEADLINE_S) -> list[E]:
@@ -158,8 +158,8 @@ class Outside:
         self.events.append(event)
         self._changed.set()
 
-    async def _hear_line(self, message: Any) -> None:
-        self.live.append(json.loads(message.data))
+    async def _hear_lines(self, message: Any) -> None:
+        self.live += [json.loads(line) for line in message.data.splitlines()]
         self._changed.set()
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> None:

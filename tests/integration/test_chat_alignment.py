@@ -15,7 +15,7 @@ from chassis.storage import LocalStorage
 from contracts.values import Effective
 from media.chat.formats import open_chat
 from media.chat.head import ChatHead
-from media.chat.message import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind, encode_line
 from media.chat.timing import Timing
 
 from services.danmu.adapters.archive import Archive, ChatPart
@@ -56,6 +56,11 @@ class Viewer:
                     self.fresh.set()
 
 
+def hear(journal: Journal, text: str) -> None:
+    message = ChatMessage(MessageKind.CHAT, time.time_ns() // 1_000_000, text=text)
+    journal.extend([message], [encode_line(message)])
+
+
 def is_picture(tag: Tag) -> bool:
     return tag.kind == VIDEO and not tag.is_sequence_header
 
@@ -82,7 +87,7 @@ async def said_with_pictures(viewer: Viewer, journal: Journal, count: int) -> li
         for _ in range(3):
             viewer.fresh.clear()
             await viewer.fresh.wait()
-        journal.append(ChatMessage(MessageKind.CHAT, time.time_ns() // 1_000_000, text="look"))
+        hear(journal, "look")
         shown.append(viewer.picture)
     return shown
 
@@ -119,7 +124,7 @@ async def test_messages_lie_at_their_pictures_after_a_jump_and_a_gap(tmp_path: P
             await studio.fault("1", "status", status=503, n=3, target="flv", cdn="a")
             await studio.fault("1", "drop")
             await until(GapOpened)
-            journal.append(ChatMessage(MessageKind.CHAT, time.time_ns() // 1_000_000, text="where is the picture?"))
+            hear(journal, "where is the picture?")
             await until(GapClosed)
             shown += await said_with_pictures(viewer, journal, 6)
         stop.set()

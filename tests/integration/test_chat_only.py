@@ -54,7 +54,7 @@ class Bus:
     async def listen(self) -> None:
         await self._client.subscribe("evt.>", cb=self._hear)
         await self._client.subscribe("cmd.>", cb=self._hear_command)
-        await self._client.subscribe(subjects.chat_of(SESSION), cb=self._hear_line)
+        await self._client.subscribe(subjects.chat_of(SESSION), cb=self._hear_lines)
         await self._client.flush()
 
     async def say(self, event: Event) -> None:
@@ -86,8 +86,8 @@ class Bus:
     async def _hear_command(self, message: Any) -> None:
         self.commands.append(message.subject)
 
-    async def _hear_line(self, _: Any) -> None:
-        self.lines += 1
+    async def _hear_lines(self, message: Any) -> None:
+        self.lines += len(message.data.splitlines())
         self._changed.set()
 
 

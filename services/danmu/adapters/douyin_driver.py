@@ -22,9 +22,10 @@ from yarl import URL
 
 from services.danmu.adapters import douyin_sign
 from services.danmu.adapters.douyin import DouyinCodec, in_yuan
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Item, Pace, now_ms
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace, now_ms
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
+from services.danmu.adapters.source import Heard
 from services.danmu.adapters.tiktok import Combos
 from services.danmu.adapters.web import USER_AGENT, cookie_of, fetch, fetch_json
 
@@ -92,13 +93,13 @@ class DouyinSource(ChatDriver):
         self._hosts = tuple(URL(one.strip()) for one in servers.split(",") if one.strip())
         self._combos = Combos()
 
-    async def messages(self) -> AsyncIterator[Item]:
+    async def heard(self) -> AsyncIterator[Heard]:
         """See ChatSource. Gifts of which more could have come are told at the end."""
-        async with aclosing(super().messages()) as items:  # type: ignore[type-var]
+        async with aclosing(super().heard()) as items:  # type: ignore[type-var]
             async for item in items:
                 yield item
-        for message in self._combos.finish():
-            yield in_yuan(message)
+        if last := [in_yuan(message) for message in self._combos.finish()]:
+            yield last
 
     async def access(self) -> Access:
         """See ChatDriver. A room the monitor named is tried once; each connection is a new visitor's, with a new signature."""

@@ -20,7 +20,7 @@ from chassis.egress import EgressPolicy, RefusedAddress
 from services.danmu.adapters.codec import ChatCodec, CodecCounters, Decoded
 from services.danmu.adapters.links import Frame, Framing, Link, LinkBroken, Server, TcpLink, WebSocketLink
 from services.danmu.adapters.messages import ChatMessage
-from services.danmu.adapters.source import ConnectionChange, ConnectionState
+from services.danmu.adapters.source import ConnectionChange, ConnectionState, Heard
 
 ACCESS_TIMEOUT_S: Final = 30.0
 SILENT_HEARTBEATS: Final = 2.5
@@ -30,7 +30,6 @@ STEADY_S: Final = 60.0
 BEAT_RANGE_S: Final = (1.0, 300.0)
 """What a server may ask for."""
 
-Item = ChatMessage | ConnectionChange
 Tap = Callable[[int, bool, bytes], None]
 T = TypeVar("T")
 
@@ -126,7 +125,7 @@ class ChatDriver(ABC):
         self._closed.set()
         await self._hang_up()
 
-    async def messages(self) -> AsyncIterator[Item]:
+    async def heard(self) -> AsyncIterator[Heard]:
         """See ChatSource."""
         failures = 0
         try:
@@ -208,17 +207,17 @@ class ChatDriver(ABC):
                 raise LinkBroken("the authentication was refused")
         return connection
 
-    async def _stay(self, connection: _Connection) -> AsyncGenerator[Item, None]:
+    async def _stay(self, connection: _Connection) -> AsyncGenerator[Heard, None]:
         """Everything from a joined room until the connection breaks, or until `close`."""
         heart = asyncio.create_task(self._beat(connection))
         try:
             yield ConnectionChange(ConnectionState.CONNECTED, now_ms(), connection.host)
-            for message in connection.early:
-                yield message
+            if connection.early:
+                yield connection.early
             while True:
                 decoded = await self._receive(connection)
-                for message in decoded.messages:
-                    yield message
+                if decoded.messages:
+                    yield decoded.messages
                 if decoded.reconnect:
                     raise LinkBroken(decoded.reconnect)
         except _BROKEN as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from media.chat.log import ChatLogReader, ChatLogWriter
-from media.chat.message import ChatMessage
+from media.chat.message import ChatMessage, encode_line
 
 CHUNKS_WHILE_WAITING: Final = 8
 """The journal that has no file to go to is dropped in pieces of this share of its limit."""
@@ -71,19 +71,24 @@ class Journal:
         """Take over what earlier owners left, see `left_behind`: it precedes everything of this owner."""
         self._closed[:0] = chunks
 
-    def append(self, message: ChatMessage) -> None:
-        """Add one message. Raises OSError when the disk does not take it; it is then kept in memory, within bounds."""
-        if self._unwritten >= MAX_UNWRITTEN:
-            self.dropped += 1
+    def extend(self, messages: Sequence[ChatMessage], lines: Sequence[bytes]) -> None:
+        """Add messages with their lines. Raises OSError when the disk does not take them; they are then kept in memory, within bounds."""
+        room = MAX_UNWRITTEN - self._unwritten
+        if room < len(lines):
+            self.dropped += len(lines) - room
+            messages, lines = messages[:room], lines[:room]
+        if not lines:
             return
-        if message.received_at < self._floor_ms:
+        times = [message.received_at for message in messages]
+        if min(times) < self._floor_ms:
             # The clock was set back, or the file of that time is finished already.
-            message = message._replace(received_at=self._floor_ms)
+            times = [max(at, self._floor_ms) for at in times]
+            lines = [encode_line(one._replace(received_at=at)) for one, at in zip(messages, times, strict=True)]
         writer = self._writer or self._begin()
-        self._chunk.lines += 1
-        self._chunk.last_ms = max(self._chunk.last_ms, message.received_at)
-        self._unwritten += 1
-        writer.append(message)
+        self._chunk.lines += len(lines)
+        self._chunk.last_ms = max(self._chunk.last_ms, *times)
+        self._unwritten += len(lines)
+        writer.extend(lines)
         if self.limit is not None:
             self._trim(self.limit)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -32,11 +32,15 @@ class ConnectionChange:
     attempt: int = 0
 
 
+Heard = ConnectionChange | Sequence[ChatMessage]
+"""A change of the connection, or the messages that came together, at least one."""
+
+
 class ChatSource(Protocol):
     """The chat of one room. It reconnects by itself for as long as it is not closed."""
 
-    def messages(self) -> AsyncIterator[ChatMessage | ConnectionChange]:
+    def heard(self) -> AsyncIterator[Heard]:
         """Messages and connection changes in order of arrival; ends after `close` only. To be iterated once."""
 
     async def close(self) -> None:
-        """Leave the room; `messages` ends. May be called more than once and from any task."""
+        """Leave the room; `heard` ends. May be called more than once and from any task."""

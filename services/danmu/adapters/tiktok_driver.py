@@ -20,9 +20,10 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Item, Pace
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
+from services.danmu.adapters.source import Heard
 from services.danmu.adapters.tiktok import Combos, TiktokCodec
 from services.danmu.adapters.web import COOKIE, USER_AGENT, cookie_of, fetch_json
 
@@ -103,13 +104,13 @@ class TiktokSource(ChatDriver):
         self._sign = URL(sign_url) if sign_url else None
         self._combos = Combos()
 
-    async def messages(self) -> AsyncIterator[Item]:
+    async def heard(self) -> AsyncIterator[Heard]:
         """See ChatSource. Gifts of which more could have come are told at the end."""
-        async with aclosing(super().messages()) as items:  # type: ignore[type-var]
+        async with aclosing(super().heard()) as items:  # type: ignore[type-var]
             async for item in items:
                 yield item
-        for message in self._combos.finish():
-            yield message
+        if last := list(self._combos.finish()):
+            yield last
 
     async def access(self) -> Access:
         """See ChatDriver."""

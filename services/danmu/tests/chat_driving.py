@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,18 @@ SOON = {"backoff_initial_s": 0.01, "backoff_max_s": 0.05}
 Items = AsyncIterator[ChatMessage | ConnectionChange]
 
 
+async def items_of(source: ChatSource) -> AsyncGenerator[ChatMessage | ConnectionChange, None]:
+    """What a source says, message by message."""
+    async with aclosing(source.heard()) as all_heard:  # type: ignore[type-var]
+        async for heard in all_heard:
+            if isinstance(heard, ConnectionChange):
+                yield heard
+                continue
+            assert heard, "nothing was heard"
+            for message in heard:
+                yield message
+
+
 @asynccontextmanager
 async def studio_and_session() -> AsyncIterator[tuple[Studio, aiohttp.ClientSession]]:
     """A running studio, and a session to reach it, under one deadline."""
@@ -34,7 +46,7 @@ async def listening(
     """An opened source with its items; closed at the end."""
     options["pace"] = Pace(**{"heartbeat_s": 30.0, **SOON, **options.pop("times", {})})
     opened = open_source(kind, descriptor, session, **options)
-    async with aclosing(opened.messages()) as items:  # type: ignore[type-var]
+    async with aclosing(items_of(opened)) as items:
         yield opened, items
     await opened.close()
 

@@ -13,6 +13,7 @@ import aiohttp
 from services.danmu.adapters import open_source
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
+from services.danmu.tests.chat_driving import items_of
 from tests.studio import Studio
 
 DEADLINE_S = 20
@@ -54,5 +55,5 @@ async def opened(kind: str, room_id: str, **options: Any) -> AsyncIterator[Opene
     """The source of a room, which begins to connect when it is first waited for."""
     async with aiohttp.ClientSession() as session:
         source = open_source(kind, {"room_id": room_id}, session, **{"backoff_initial_s": 0.01, **options})
-        async with aclosing(source.messages()) as items:  # type: ignore[type-var]
+        async with aclosing(items_of(source)) as items:
             yield Opened(source, items)

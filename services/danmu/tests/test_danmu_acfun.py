@@ -21,6 +21,7 @@ from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.adapters.webcast import MAX_UNPACKED
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.acfun import opened, packet, seal
 from tests.studio.studio import Studio
 from tests.studio.tiktok import decode, encode
@@ -236,7 +237,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
-        async with aclosing(open_room(studio, session).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session))) as items:
             assert await take(items, 1) == ["connected"]
             await room.wait(visits=1, beats=1)
             await room.say("大家好")
@@ -256,7 +257,7 @@ async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back() -> None:
 async def test_an_invalid_ticket_brings_a_new_one() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
-        async with aclosing(open_room(studio, session).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session))) as items:
             assert await take(items, 1) == ["connected"]
             await room.wait(visits=1)
             room.ticket = "another"
@@ -268,7 +269,7 @@ async def test_a_broadcaster_who_is_off_air_is_tried_again() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
         room.on_air = False
-        async with aclosing(open_room(studio, session).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session))) as items:
             failed = await anext(items)
             room.on_air = True
             states = await take(items, 1)

@@ -21,6 +21,7 @@ from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.bigo import frame
 from tests.studio.studio import Studio
 
@@ -159,7 +160,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(known: dict[str, str]) -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.bigo.room("6400", ROOM)
-        async with aclosing(open_room(studio, session, **known).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, **known))) as items:
             if known.get("live_id") == "1":  # an old broadcast's room: the next one is asked for
                 assert await take(items, 1) == ["failed"]
             assert await take(items, 1) == ["connected"]
@@ -178,7 +179,7 @@ async def test_a_broadcaster_who_is_off_air_is_tried_again() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.bigo.room("6400", ROOM)
         room.on_air = False
-        async with aclosing(open_room(studio, session).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session))) as items:
             failed = await anext(items)
             room.on_air = True
             states = await take(items, 1)

@@ -32,6 +32,7 @@ from services.danmu.adapters.bilibili_driver import BilibiliSource
 from services.danmu.adapters.driver import backoff_delay
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ConnectionChange, ConnectionState
+from services.danmu.tests.chat_driving import items_of
 
 DEADLINE_S = 20
 KEYS = (
@@ -202,7 +203,7 @@ async def test_it_joins_the_room_and_hands_on_what_is_said() -> None:
         comet.outbox.put_nowait("a text frame, which the protocol does not have")
         comet.outbox.put_nowait(pack(5, brotli.compress(chat("brotli")), 3))
         opened = room.open(account=signed_in(buvid3="B-1"))
-        async with aclosing(opened.messages()) as items:
+        async with aclosing(items_of(opened)) as items:
             assert await take(items, 5) == ["connected", "plain", "zlib 1", "zlib 2", "brotli"]
 
         greeting = comet.greetings.get_nowait()
@@ -215,7 +216,7 @@ async def test_the_request_is_signed_and_carries_the_visitor_s_cookie_but_the_ch
     comet = Comet()
     async with studio(comet) as room:
         opened = room.open(account=signed_in(SESSDATA="secret", buvid3="B-1"))
-        async with aclosing(opened.messages()) as items:
+        async with aclosing(items_of(opened)) as items:
             await take(items, 1)
 
         query = room.site.info_calls.get_nowait()
@@ -231,7 +232,7 @@ async def test_without_a_cookie_it_is_a_visitor_with_a_made_up_id() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.nav = {"isLogin": True, "mid": 42}
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             await take(items, 1)
 
         greeting = comet.greetings.get_nowait()
@@ -244,7 +245,7 @@ async def test_with_an_account_it_joins_as_that_account() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.nav = {"isLogin": True, "mid": 42}
-        async with aclosing(room.open(account=signed_in(SESSDATA="secret")).messages()) as items:
+        async with aclosing(items_of(room.open(account=signed_in(SESSDATA="secret")))) as items:
             await take(items, 1)
 
         assert comet.greetings.get_nowait()["uid"] == 42
@@ -254,7 +255,7 @@ async def test_a_login_of_another_site_stays_at_home() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.nav = {"isLogin": True, "mid": 42}
-        async with aclosing(room.open(account=signed_in("bilibili.com", SESSDATA="secret")).messages()) as items:
+        async with aclosing(items_of(room.open(account=signed_in("bilibili.com", SESSDATA="secret")))) as items:
             await take(items, 1)
 
         assert room.site.cookies.keys() == {"buvid3"}
@@ -273,7 +274,7 @@ async def test_each_joining_asks_for_the_login_anew() -> None:
     async with studio(comet) as room:
         room.site.nav = {"isLogin": True, "mid": 42}
         seen = []
-        async with aclosing(room.open(account=login).messages()) as items:
+        async with aclosing(items_of(room.open(account=login))) as items:
             for _ in range(3):
                 await take(items, 1)
                 seen.append((room.site.cookies.get("SESSDATA"), comet.greetings.get_nowait()["uid"]))
@@ -314,7 +315,7 @@ async def test_a_login_that_has_expired_is_said_and_a_renewed_one_serves_at_the_
 
     async with studio(comet) as room:
         with capture_logs() as logs:
-            async with aclosing(room.open(account=login).messages()) as items:
+            async with aclosing(items_of(room.open(account=login))) as items:
                 await take(items, 1)
                 room.site.nav = {"isLogin": True, "mid": 42}
                 comet.outbox.put_nowait(CUT)
@@ -329,7 +330,7 @@ async def test_it_beats_and_learns_the_popularity() -> None:
     comet = Comet()
     async with studio(comet) as room:
         opened = room.open(heartbeat_s=0.02)
-        async with aclosing(opened.messages()) as items:
+        async with aclosing(items_of(opened)) as items:
             await take(items, 1)
             listening = asyncio.create_task(take(items, 1))
             beats = [await comet.heartbeats.get() for _ in range(3)]
@@ -344,7 +345,7 @@ async def test_cut_off_it_says_so_and_comes_back() -> None:
     comet = Comet()
     async with studio(comet) as room:
         opened = room.open()
-        async with aclosing(opened.messages()) as items:
+        async with aclosing(items_of(opened)) as items:
             comet.outbox.put_nowait(chat("before"))
             comet.outbox.put_nowait(CUT)
             before = await take(items, 2)
@@ -363,7 +364,7 @@ async def test_cut_off_it_says_so_and_comes_back() -> None:
 async def test_a_silent_server_is_left() -> None:
     comet = Comet()
     comet.answers_heartbeats = False
-    async with studio(comet) as room, aclosing(room.open(heartbeat_s=0.05).messages()) as items:
+    async with studio(comet) as room, aclosing(items_of(room.open(heartbeat_s=0.05))) as items:
         assert await take(items, 3) == ["connected", "lost", "connected"]
 
 
@@ -371,7 +372,7 @@ async def test_an_endless_frame_costs_the_connection_and_not_the_memory() -> Non
     comet = Comet()
     async with studio(comet) as room:
         comet.outbox.put_nowait(bytes((16 << 20) + 1))
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             assert await take(items, 3) == ["connected", "lost", "connected"]
 
 
@@ -381,7 +382,7 @@ async def test_a_dead_host_is_passed_over_without_waiting() -> None:
         with socket.socket() as unlistened:
             unlistened.bind(("127.0.0.1", 0))
             dead.port = unlistened.getsockname()[1]
-            async with aclosing(room.open(backoff_initial_s=3600).messages()) as items:
+            async with aclosing(items_of(room.open(backoff_initial_s=3600))) as items:
                 assert await take(items, 1) == ["connected"]
 
     assert alive.greetings.qsize() == 1
@@ -391,7 +392,7 @@ async def test_after_a_loss_the_next_host_is_tried_first() -> None:
     first, second = Comet(), Comet()
     async with studio(first, second) as room:
         first.outbox.put_nowait(CUT)
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             assert await take(items, 3) == ["connected", "lost", "connected"]
 
     assert (first.greetings.qsize(), second.greetings.qsize()) == (1, 1)
@@ -400,7 +401,7 @@ async def test_after_a_loss_the_next_host_is_tried_first() -> None:
 async def test_a_refused_authentication_is_reported_and_retried() -> None:
     comet = Comet()
     comet.accepts = False
-    async with studio(comet) as room, aclosing(room.open().messages()) as items:
+    async with studio(comet) as room, aclosing(items_of(room.open())) as items:
         failed = [await anext(items), await anext(items)]
         comet.accepts = True
         states = [described(await anext(items))]
@@ -416,7 +417,7 @@ async def test_an_api_that_is_down_is_reported_and_asked_again() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.status = 502
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             failed = await anext(items)
             room.site.status = 200
             states = [described(await anext(items))]
@@ -432,7 +433,7 @@ async def test_a_changed_signing_key_is_fetched_again() -> None:
     comet = Comet()
     async with studio(comet) as room:
         room.site.signature_ok = False
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             assert await take(items, 1) == ["connected"]
 
         calls = [room.site.info_calls.get_nowait(), room.site.info_calls.get_nowait()]
@@ -444,7 +445,7 @@ async def test_the_signing_key_is_kept_over_reconnections() -> None:
     comet = Comet()
     async with studio(comet) as room:
         comet.outbox.put_nowait(CUT)
-        async with aclosing(room.open().messages()) as items:
+        async with aclosing(items_of(room.open())) as items:
             assert await take(items, 3) == ["connected", "lost", "connected"]
 
         assert (room.site.nav_calls, room.site.info_calls.qsize()) == (1, 2)
@@ -454,7 +455,7 @@ async def test_closing_ends_the_messages_and_leaves_the_room() -> None:
     comet = Comet()
     async with studio(comet) as room:
         opened = room.open()
-        items = opened.messages()
+        items = items_of(opened)
         await take(items, 1)
         rest = asyncio.create_task(take(items, 1))
         await comet.heartbeats.get()
@@ -493,7 +494,7 @@ async def test_closing_ends_the_wait_between_attempts() -> None:
     async with studio(Comet()) as room:
         room.site.status = 500
         opened = room.open(backoff_initial_s=3600, backoff_max_s=3600)
-        items = opened.messages()
+        items = items_of(opened)
         assert await take(items, 1) == ["failed"]
         rest = asyncio.create_task(take(items, 1))
         await asyncio.sleep(0)
@@ -505,7 +506,7 @@ async def test_closing_ends_the_wait_between_attempts() -> None:
 
 
 async def _all(opened: BilibiliSource) -> list[str]:
-    return [described(item) async for item in opened.messages()]
+    return [described(item) async for item in items_of(opened)]
 
 
 async def test_a_consumer_that_goes_away_leaves_no_connection_behind() -> None:
@@ -514,7 +515,7 @@ async def test_a_consumer_that_goes_away_leaves_no_connection_behind() -> None:
         opened = room.open()
 
         async def consume() -> None:
-            async with aclosing(opened.messages()) as items:
+            async with aclosing(items_of(opened)) as items:
                 async for _ in items:
                     pass
 
@@ -531,7 +532,7 @@ async def test_the_api_is_the_one_the_descriptor_names() -> None:
     async with studio(Comet()) as room:
         descriptor = {"room_id": 1017, "api": room.site.url}
         opened = open_source("bilibili", descriptor, room.session, main_api=room.site.url)
-        async with aclosing(opened.messages()) as items:  # type: ignore[type-var]
+        async with aclosing(items_of(opened)) as items:
             assert await take(items, 1) == ["connected"]
         await opened.close()
 

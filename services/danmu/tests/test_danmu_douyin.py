@@ -19,6 +19,7 @@ from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.adapters.webcast import MAX_UNPACKED
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.douyin import opened
 from tests.studio.studio import Studio
 from tests.studio.tiktok import decode, encode
@@ -204,7 +205,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back(known: dict[str, str]) -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyin.room("7459", ROOM)
-        async with aclosing(open_room(studio, session, **known).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, **known))) as items:
             if known.get("live_id") == "1":  # an old broadcast's room: the next one is asked for
                 assert await take(items, 1) == ["failed"]
             assert await take(items, 1) == ["connected"]
@@ -226,7 +227,7 @@ async def test_a_signature_that_is_refused_is_told_without_the_address() -> None
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         studio.douyin.room("7459", ROOM)
         studio.douyin.changed_signature = True
-        async with aclosing(open_room(studio, session).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session))) as items:
             failed = await anext(items)
     assert isinstance(failed, ConnectionChange)
     assert failed.reason == "127.0.0.1: HTTP 403"
@@ -237,7 +238,7 @@ async def test_another_signer_can_be_asked() -> None:
         studio.douyin.room("7459", ROOM)
         studio.douyin.changed_signature = True
         source = open_room(studio, session, sign_url=f"{studio.url}/douyin-sign")
-        async with aclosing(source.messages()) as items:
+        async with aclosing(items_of(source)) as items:
             assert await take(items, 1) == ["connected"]
         assert studio.douyin.signs == 1
 
@@ -246,7 +247,7 @@ async def test_gifts_of_an_open_row_are_told_when_the_chat_is_left() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyin.room("7459", ROOM)
         source = open_room(studio, session)
-        items = source.messages()
+        items = items_of(source)
         assert await take(items, 1) == ["connected"]
         await room.wait(visits=1)
         await room.give("小心心", 2, ends=False)
@@ -264,7 +265,7 @@ async def test_a_page_without_a_room_is_reported() -> None:
         asyncio.timeout(20),
         Studio() as studio,
         aiohttp.ClientSession() as session,
-        aclosing(open_room(studio, session).messages()) as items,
+        aclosing(items_of(open_room(studio, session))) as items,
     ):
         failed = await anext(items)
     assert isinstance(failed, ConnectionChange)

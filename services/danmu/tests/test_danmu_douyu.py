@@ -18,6 +18,7 @@ from services.danmu.adapters.douyu import DouyuCodec, Gift
 from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
 from services.danmu.adapters.source import ConnectionChange
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.douyu import packet, stt, texts
 from tests.studio.studio import Studio
 
@@ -166,7 +167,7 @@ async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(transport: str) -
         room = studio.douyu.room(9999)
         socket = f"{studio.url.replace('http', 'ws')}/douyu-chat/9999"
         source = open_room(studio, session, 9999, **({"servers": socket} if transport == "websocket" else {}))
-        async with aclosing(source.messages()) as items:
+        async with aclosing(items_of(source)) as items:
             assert await take(items, 1) == ["connected"]
             await room.wait(visits=1, beats=1)
             await room.say("大家好/@")
@@ -184,7 +185,7 @@ async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(transport: str) -
 async def test_an_alias_is_looked_up() -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyu.room(71415, alias="lpl")
-        async with aclosing(open_room(studio, session, "lpl").messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, "lpl"))) as items:
             assert await take(items, 1) == ["connected"]
             await room.wait(visits=1)
 
@@ -193,9 +194,9 @@ async def test_without_the_web_api_a_number_is_enough_and_an_alias_is_not() -> N
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         studio.douyu.room(9999)
         broken = {"pages": f"{studio.url}/nowhere", "gifts": f"{studio.url}/nowhere"}
-        async with aclosing(open_room(studio, session, "9999", **broken).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, "9999", **broken))) as items:
             assert await take(items, 1) == ["connected"]
-        async with aclosing(open_room(studio, session, "lpl", **broken).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, "lpl", **broken))) as items:
             failed = await anext(items)
     assert isinstance(failed, ConnectionChange)
     assert failed.reason == "127.0.0.1/nowhere/betard/lpl: HTTP 404"

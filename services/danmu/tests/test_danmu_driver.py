@@ -21,6 +21,7 @@ from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pac
 from services.danmu.adapters.links import Frame, Framing, Link, PollingLink, Server
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
+from services.danmu.tests.chat_driving import items_of
 
 DEADLINE_S = 20
 QUICK = Pace(heartbeat_s=30, backoff_initial_s=0.01, backoff_max_s=0.01)
@@ -166,7 +167,7 @@ async def test_fresh_credentials_for_each_connection() -> None:
         driver = WordDriver(session, urls)
         for word in ("one", None):
             talk.outbox.put_nowait(word)
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             assert await take(items, 4) == ["connected", "one", "lost", "connected"]
         heard = [talk.heard.get_nowait() for _ in range(talk.heard.qsize())]
         assert [word for word in heard if word.startswith("hello")] == ["hello 1", "hello 2"]
@@ -176,7 +177,7 @@ async def test_replies_are_sent_before_their_message_is_handed_on() -> None:
     talk = Talk()
     async with talking(talk) as (session, urls):
         talk.outbox.put_nowait("ask me")
-        async with aclosing(WordDriver(session, urls).messages()) as items:
+        async with aclosing(items_of(WordDriver(session, urls))) as items:
             assert await take(items, 2) == ["connected", "ask me"]
             # Nobody takes another item, and the reply still arrives.
             heard = [await talk.heard.get() for _ in range(3)]
@@ -187,7 +188,7 @@ async def test_a_server_that_sends_us_away_is_left_for_the_next_one() -> None:
     first, second = Talk(), Talk()
     async with talking(first, second) as (session, urls):
         first.outbox.put_nowait("move")
-        async with aclosing(WordDriver(session, urls).messages()) as items:
+        async with aclosing(items_of(WordDriver(session, urls))) as items:
             assert await take(items, 2) == ["connected", "moving"]
             lost = await anext(items)
             assert isinstance(lost, ConnectionChange)
@@ -200,7 +201,7 @@ async def test_a_refused_greeting_tries_the_other_server_at_once() -> None:
     first, second = Talk(welcome="no"), Talk()
     async with talking(first, second) as (session, urls):
         driver = WordDriver(session, urls, Pace(backoff_initial_s=3600))
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             assert await take(items, 1) == ["connected"]
 
 
@@ -209,7 +210,7 @@ async def test_a_platform_that_does_not_say_where_is_asked_again() -> None:
     async with talking(talk) as (session, urls):
         driver = WordDriver(session, urls)
         driver.fails = [AccessFailed("HTTP 502"), ValueError("odd https://h/?signature=secret"), TimeoutError()]
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             failed = [await anext(items) for _ in range(3)]
             assert await take(items, 1) == ["connected"]
     assert [(one.attempt, one.reason) for one in failed if isinstance(one, ConnectionChange)] == [
@@ -222,7 +223,7 @@ async def test_a_platform_that_does_not_say_where_is_asked_again() -> None:
 async def test_a_refused_handshake_does_not_tell_the_signed_address() -> None:
     async with (
         talking(Talk()) as (session, urls),
-        aclosing(WordDriver(session, [f"{urls[0]}/nowhere?signature=secret"]).messages()) as items,
+        aclosing(items_of(WordDriver(session, [f"{urls[0]}/nowhere?signature=secret"]))) as items,
     ):
         failed = await anext(items)
     assert isinstance(failed, ConnectionChange)
@@ -234,7 +235,7 @@ async def test_pongs_keep_a_quiet_room_alive_and_their_absence_ends_it() -> None
     quiet = Talk()
     async with (
         talking(quiet) as (session, urls),
-        aclosing(WordDriver(session, urls, pace, PingingCodec).messages()) as items,
+        aclosing(items_of(WordDriver(session, urls, pace, PingingCodec))) as items,
     ):
         assert await take(items, 1) == ["connected"]
         listening = asyncio.create_task(take(items, 1))
@@ -245,7 +246,7 @@ async def test_pongs_keep_a_quiet_room_alive_and_their_absence_ends_it() -> None
     dead = Talk(autoping=False)
     async with (
         talking(dead) as (session, urls),
-        aclosing(WordDriver(session, urls, pace, PingingCodec).messages()) as items,
+        aclosing(items_of(WordDriver(session, urls, pace, PingingCodec))) as items,
     ):
         assert await take(items, 2) == ["connected", "lost"]
 
@@ -256,7 +257,7 @@ async def test_the_server_sets_the_interval_of_heartbeats() -> None:
         driver = WordDriver(session, urls, Pace(heartbeat_s=0.01))
         for word in ("faster", "next"):
             talk.outbox.put_nowait(word)
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             assert await take(items, 2) == ["connected", "next"]
             # From 10 ms to 1 s, which a dead server would not have survived: the silence allowed grows with it.
             with suppress(TimeoutError):
@@ -287,7 +288,7 @@ async def test_tcp_frames_are_cut_out_of_the_stream_and_a_cut_connection_comes_b
     async with (
         tcp(handle) as url,
         aiohttp.ClientSession() as session,
-        aclosing(LineDriver(session, [url]).messages()) as items,
+        aclosing(items_of(LineDriver(session, [url]))) as items,
     ):
         assert await take(items, 5) == ["connected", "one", "lost", "connected", "one"]
     assert greetings == [b"\x07hello 1", b"\x07hello 2"]
@@ -297,7 +298,7 @@ async def test_tcp_refuses_what_the_policy_refuses() -> None:
     async with aiohttp.ClientSession() as session:
         driver = LineDriver(session, ["tcp://127.0.0.1:9"])
         driver.egress = EgressPolicy()
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             failed = await anext(items)
     assert isinstance(failed, ConnectionChange)
     assert "loopback" in failed.reason
@@ -324,7 +325,7 @@ async def test_polled_chat() -> None:
     async with asyncio.timeout(DEADLINE_S), aiohttp.ClientSession() as session:
         driver = PolledDriver(session, [], Pace(heartbeat_s=0, backoff_initial_s=0.01, backoff_max_s=0.01))
         driver.answers, driver.waits = [b"one", b"two"], [0.0, 0.01]
-        async with aclosing(driver.messages()) as items:
+        async with aclosing(items_of(driver)) as items:
             assert await take(items, 3) == ["connected", "one", "two"]
             lost = await anext(items)
             driver.answers = [b"three"]
@@ -341,7 +342,7 @@ async def test_closing_ends_the_wait_between_two_polls() -> None:
         one = asyncio.Event()
 
         async def listen() -> None:
-            async for item in driver.messages():
+            async for item in items_of(driver):
                 seen.append(said(item))
                 if seen[-1] == "one":
                     one.set()
@@ -355,5 +356,5 @@ async def test_closing_ends_the_wait_between_two_polls() -> None:
 
 @pytest.mark.parametrize("url", ["tcp://127.0.0.1", "tcp:///"])
 async def test_a_tcp_server_without_a_port_is_a_failed_attempt(url: str) -> None:
-    async with aiohttp.ClientSession() as session, aclosing(LineDriver(session, [url]).messages()) as items:
+    async with aiohttp.ClientSession() as session, aclosing(items_of(LineDriver(session, [url]))) as items:
         assert await take(items, 1) == ["failed"]

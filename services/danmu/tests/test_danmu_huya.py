@@ -17,6 +17,7 @@ from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.huya import HuyaCodec
 from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.huya import field, struct
 from tests.studio.studio import Studio
 
@@ -173,7 +174,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(room_id: object) -> None:
     async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.huya.room(998, UID, "lpl")
-        async with aclosing(open_room(studio, session, room_id).messages()) as items:
+        async with aclosing(items_of(open_room(studio, session, room_id))) as items:
             assert await take(items, 1) == ["connected"]
             await room.wait(visits=1, beats=1)
             await room.say("大家好", fan="粉丝")
@@ -194,7 +195,7 @@ async def test_a_room_that_is_not_there_is_reported_and_asked_for_again(room_id:
         asyncio.timeout(20),
         Studio() as studio,
         aiohttp.ClientSession() as session,
-        aclosing(open_room(studio, session, room_id).messages()) as items,
+        aclosing(items_of(open_room(studio, session, room_id))) as items,
     ):
         failed = await anext(items)
         studio.huya.room(1, UID, "nobody")

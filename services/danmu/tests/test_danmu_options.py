@@ -8,6 +8,7 @@ from contracts.values import Chat
 
 from services.danmu.adapters.registry import text_options
 from services.danmu.adapters.rooms import Rooms
+from services.danmu.tests.chat_driving import items_of
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ async def test_the_addresses_of_a_driver_come_from_the_settings(
 
     rooms = Rooms(EgressPolicy(), {kind: dict.fromkeys(options, "http://127.0.0.1:1")})
     async with rooms.open(Chat(kind=kind, descriptor=descriptor)) as source:
-        items = source.messages()
+        items = items_of(source)
         failed = await anext(items)
         await source.close()
 

@@ -12,6 +12,7 @@ from contracts.values import Chat
 
 from services.danmu.adapters.registry import UnknownChatKind, kinds, text_options
 from services.danmu.adapters.rooms import Rooms
+from services.danmu.tests.chat_driving import items_of
 from tests.studio.studio import Studio
 
 OPTIONS = {
@@ -38,7 +39,7 @@ async def test_a_tcp_chat_is_joined_within_the_policy_of_the_installation() -> N
         states = []
         for allowed in (True, False):
             rooms = Rooms(EgressPolicy(allow_private=allowed), options)
-            async with rooms.open(chat) as source, aclosing(source.messages()) as items:  # type: ignore[type-var]
+            async with rooms.open(chat) as source, aclosing(items_of(source)) as items:
                 states.append(await anext(items))
     assert [item.state for item in states] == ["connected", "failed"]
     assert "loopback" in states[1].reason
@@ -68,7 +69,7 @@ async def test_an_account_reaches_the_drivers_that_can_join_with_one_and_no_othe
         rooms = Rooms(EgressPolicy(allow_private=True), options, account_of)
         chat = Chat(kind="bilibili", descriptor={"room_id": 1001})
         for account in ("mine", None):
-            async with rooms.open(chat, account) as source, aclosing(source.messages()) as items:  # type: ignore[type-var]
+            async with rooms.open(chat, account) as source, aclosing(items_of(source)) as items:
                 assert (await anext(items)).state == "connected"
         async with rooms.open(Chat(kind="twitch", descriptor={"channel": "ann"}), "mine"):
             pass

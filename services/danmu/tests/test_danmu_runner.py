@@ -34,7 +34,7 @@ from media.chat.message import ChatMessage, MessageKind
 from services.danmu.adapters import UnknownChatKind
 from services.danmu.adapters.archive import Archive
 from services.danmu.adapters.journal import chunk_paths
-from services.danmu.adapters.source import ConnectionChange, ConnectionState
+from services.danmu.adapters.source import ConnectionChange, ConnectionState, Heard
 from services.danmu.domain import CHAT, Segment
 from services.danmu.follower import Follower
 from services.danmu.live import Audience
@@ -76,12 +76,12 @@ class Room:
     def turn(self, state: ConnectionState, at: int = 0) -> None:
         self.items.put_nowait(ConnectionChange(state, at, reason="pulled"))
 
-    async def messages(self) -> AsyncIterator[ChatMessage | ConnectionChange]:
+    async def heard(self) -> AsyncIterator[Heard]:
         self.joined.set()
         while (item := await self.items.get()) is not None:
             if isinstance(item, Exception):
                 raise item
-            yield item
+            yield item if isinstance(item, ConnectionChange) else [item]
 
     async def close(self) -> None:
         self.items.put_nowait(None)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from media.chat.log import ChatLogReader
-from media.chat.message import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind, encode_line
 
 from services.danmu.adapters.journal import (
     HAND_OVER_MS,
@@ -31,6 +31,10 @@ def chat(number: int, at: int | None = None, **fields: object) -> ChatMessage:
     return ChatMessage(MessageKind.CHAT, START + number if at is None else at, **values)  # type: ignore[arg-type]
 
 
+def add(journal: Journal, *messages: ChatMessage) -> None:
+    journal.extend(messages, [encode_line(message) for message in messages])
+
+
 def texts(journal: Journal, lower: int = ALL[0], upper: int = ALL[1]) -> list[str]:
     return [message.text for message in received_between(journal.rotate(), lower, upper)]
 
@@ -42,8 +46,7 @@ def lines(*numbers: int) -> list[str]:
 def filled(folder: Path, epoch: int, *messages: ChatMessage) -> Journal:
     journal = Journal(folder, epoch)
     journal.adopt(left_behind(folder, epoch))
-    for message in messages:
-        journal.append(message)
+    add(journal, *messages)
     return journal
 
 
@@ -56,7 +59,7 @@ def test_what_was_received_is_read_in_order_and_by_time(tmp_path: Path) -> None:
 def test_a_chunk_is_forgotten_when_nothing_in_it_is_needed(tmp_path: Path) -> None:
     journal = filled(tmp_path, 1, chat(1), chat(5))
     journal.rotate()
-    journal.append(chat(9))
+    add(journal, chat(9))
     journal.rotate()
     journal.forget(START + 5)
     assert texts(journal) == lines(1, 5, 9)
@@ -68,7 +71,7 @@ def test_a_chunk_is_forgotten_when_nothing_in_it_is_needed(tmp_path: Path) -> No
 def test_a_clock_that_goes_back_takes_no_line_out_of_the_next_file(tmp_path: Path) -> None:
     journal = filled(tmp_path, 1, chat(1))
     journal.rotate(START + 100)
-    journal.append(chat(2))
+    add(journal, chat(2))
     assert texts(journal, START + 100) == lines(2)
 
 
@@ -76,7 +79,7 @@ def test_what_waits_for_a_segment_is_bounded_and_the_oldest_goes_first(tmp_path:
     journal = Journal(tmp_path, 1)
     journal.limit = 80
     for number in range(200):
-        journal.append(chat(number))
+        add(journal, chat(number))
     kept = texts(journal)
     assert kept == lines(*range(200 - len(kept), 200))
     assert 70 <= len(kept) <= 80 and journal.lines == len(kept)
@@ -87,12 +90,13 @@ CHILD = """
 import sys
 from pathlib import Path
 from services.danmu.adapters.journal import Journal
-from media.chat.message import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind, encode_line
 
 START = 1_750_000_000_000
 journal = Journal(Path(sys.argv[1]), 1)
 for number in range(260):
-    journal.append(ChatMessage(MessageKind.CHAT, START + number, uid="1", text=f"line {number}"))
+    message = ChatMessage(MessageKind.CHAT, START + number, uid="1", text=f"line {number}")
+    journal.extend([message], [encode_line(message)])
     if number == 249:
         journal.flush()
 print("written", flush=True)
@@ -116,7 +120,7 @@ def test_a_killed_process_loses_only_what_came_after_its_last_flush(tmp_path: Pa
 def test_a_torn_end_costs_only_the_torn_lines(tmp_path: Path) -> None:
     first = filled(tmp_path, 1)
     for number in range(10):
-        first.append(chat(number))
+        add(first, chat(number))
         first.flush()
     first.rotate()
     (path,) = chunk_paths(tmp_path)
@@ -160,7 +164,7 @@ def test_what_was_said_again_long_after_a_hand_over_is_kept(tmp_path: Path) -> N
 def test_an_owner_that_was_replaced_writes_nothing_more(tmp_path: Path) -> None:
     stale = filled(tmp_path, 1, chat(1))
     stale.flush()
-    stale.append(chat(2))
+    add(stale, chat(2))
     stale.abandon()
     assert texts(filled(tmp_path, 2)) == lines(1)
 
@@ -186,7 +190,7 @@ def test_a_full_disk_costs_memory_within_bounds_and_no_line_while_it_lasts(
         refused = 0
         for number in range(1, 1001):
             try:
-                journal.append(chat(number))
+                add(journal, chat(number))
             except OSError:
                 refused += 1
         with pytest.raises(OSError):
@@ -200,6 +204,15 @@ def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path, monkeypatch: p
     journal = Journal(tmp_path, 1)
     monkeypatch.setattr("services.danmu.adapters.journal.MAX_UNWRITTEN", 50)
     for number in range(60):
-        journal.append(chat(number))
+        add(journal, chat(number))
     assert MAX_UNWRITTEN > 50 and journal.dropped == 10
+    assert texts(journal) == lines(*range(50))
+
+
+def test_of_lines_that_came_together_only_those_without_room_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.danmu.adapters.journal.MAX_UNWRITTEN", 50)
+    journal = filled(tmp_path, 1, *(chat(number) for number in range(60)))
+    assert journal.dropped == 10
     assert texts(journal) == lines(*range(50))

@@ -1,4 +1,4 @@
-"""The chat log: every message as JSON lines, in gzip members that end every 100 messages or flush.
+"""The chat log: every message as JSON lines, in gzip members of at most 100 messages, which end with each flush.
 
 The finished log of a media segment begins with one line about itself, ``{"aircheck_chat":1,"head":{…},"start_ms":…,"breaks":[[at,lost],…]}``: with
 it every other format can be made again from this file alone. The journal's chunks have no such line.
@@ -13,7 +13,7 @@ import json
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -79,20 +79,24 @@ class ChatLogWriter:
 
     def append(self, message: ChatMessage) -> None:
         """Add one message; OSError when a flush of a full member fails."""
-        self._pending.append(encode_line(message))
-        self.lines += 1
-        # Not ">=": on a full disk every single message would compress everything that waits.
-        if len(self._pending) % MEMBER_MESSAGES == 0:
+        self.extend([encode_line(message)])
+
+    def extend(self, lines: Sequence[bytes]) -> None:
+        """Add messages by their lines, see `append`; after an OSError all of them wait for the next flush."""
+        members = len(self._pending) // MEMBER_MESSAGES
+        self._pending += lines
+        self.lines += len(lines)
+        # Not "is a member full": on a full disk every single message would compress what waits.
+        if len(self._pending) // MEMBER_MESSAGES > members:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is pending as one gzip member. Afterwards it survives the end of this process."""
-        if not self._pending:
-            return
-        member = zlib.compress(b"".join(self._pending), _LEVEL, _GZIP)
-        write_all(self._file.fileno(), member, self.size)
-        self.size += len(member)
-        self._pending.clear()
+        """Write what is pending in gzip members. Afterwards it survives the end of this process."""
+        while self._pending:
+            member = zlib.compress(b"".join(self._pending[:MEMBER_MESSAGES]), _LEVEL, _GZIP)
+            write_all(self._file.fileno(), member, self.size)
+            self.size += len(member)
+            del self._pending[:MEMBER_MESSAGES]
 
     def close(self, *, sync: bool = True) -> int:
         """Flush, sync to disk and close; the size of the file in bytes. Closing again does nothing."""

@@ -112,21 +112,11 @@ def encode_line(message: ChatMessage) -> bytes:
 
     Text that UTF-8 cannot hold (half of a surrogate pair) makes this one line ASCII with escapes, which reads the same.
     """
-    global _latest  # noqa: PLW0603 - one assignment of one tuple: another thread sees the old pair or the new one
-    # What was just received goes to the journal and to browsers, one after the other: the line is made once.
-    latest, encoded = _latest
-    if message is latest:
-        return encoded
     line = _line(message)
     try:
-        encoded = line.encode()
+        return line.encode()
     except UnicodeEncodeError:
-        encoded = (_encode_ascii(json.loads(line)) + "\n").encode()
-    _latest = (message, encoded)
-    return encoded
-
-
-_latest: tuple[ChatMessage | None, bytes] = (None, b"")
+        return (_encode_ascii(json.loads(line)) + "\n").encode()
 
 
 def _line(message: ChatMessage) -> str:

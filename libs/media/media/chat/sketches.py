@@ -1,8 +1,8 @@
 """Counting more things than there is memory for: heavy hitters, and how many different ones there were.
 
-Heavy hitters: Space-Saving (Metwally, Agrawal, El Abbadi 2005), with the smallest twentieth evicted at once, so that a crowd of
-newcomers costs one sort and not one search each. Distinct values: HyperLogLog (Flajolet et al. 2007) with 2^12 registers, 1.6 % of
-standard error.
+Heavy hitters: Space-Saving (Metwally, Agrawal, El Abbadi 2005), with a quarter more places than its capacity, which are emptied at once
+when all are taken, so that a crowd of newcomers costs one sort and not one search each. Distinct values: HyperLogLog (Flajolet et al.
+2007) with 2^12 registers, 1.6 % of standard error.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-EVICTED_SHARE: Final = 20
+MIN_CAPACITY: Final = 20
+SPARE_SHARE: Final = 4
 _BITS: Final = 12
 _REGISTERS: Final = 1 << _BITS
+_REST_BITS: Final = 64 - _BITS
+_REST: Final = (1 << _REST_BITS) - 1
 _ALPHA: Final = 0.7213 / (1 + 1.079 / _REGISTERS)
 
 
@@ -33,46 +37,68 @@ class HeavyHitters:
 
     def __init__(self, capacity: int) -> None:
         """Raises ValueError below 20."""
-        if capacity < EVICTED_SHARE:
+        if capacity < MIN_CAPACITY:
             raise ValueError("too few places for heavy hitters")
-        self._capacity = capacity
+        self._capacity, self._places = capacity, capacity + capacity // SPARE_SHARE
         self._floor = 0
-        self._entries: dict[str, list[Any]] = {}
+        # Three tables of plain values rather than one of records: the garbage collector need not look into these.
+        self._weights: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+        self._labels: dict[str, str] = {}
 
-    def add(self, key: str, weight: int = 1, label: str = "") -> None:
-        """Count a key; ``label`` is how it is called now."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry[0] += weight
-            entry[2] = label
-            return
-        if len(self._entries) >= self._capacity:
-            self._evict()
-        self._entries[key] = [self._floor + weight, self._floor, label]
+    def add(self, key: str, weight: int = 1, label: str = "") -> bool:
+        """Count a key; ``label`` is how it is called now. Whether the key was among the counted ones already."""
+        weights = self._weights
+        known = weights.get(key)
+        if known is None:
+            if len(weights) >= self._places:
+                self._evict()
+            weights[key] = self._floor + weight
+            if self._floor:
+                self._errors[key] = self._floor
+        else:
+            weights[key] = known + weight
+        if label:
+            self._labels[key] = label
+        return known is not None
 
     def top(self, count: int) -> list[Hitter]:
         """The heaviest keys, heaviest first."""
-        ordered = sorted(self._entries.items(), key=lambda item: (-item[1][0], item[0]))
-        return [Hitter(key, *entry) for key, entry in ordered[:count]]
+        ordered = sorted(self._weights.items(), key=lambda item: (-item[1], item[0]))
+        return [
+            Hitter(key, weight, self._errors.get(key, 0), self._labels.get(key, "")) for key, weight in ordered[:count]
+        ]
 
     def _evict(self) -> None:
-        ordered = sorted(self._entries.items(), key=lambda item: item[1][0])
-        gone = ordered[: self._capacity // EVICTED_SHARE]
-        self._floor = max(self._floor, gone[-1][1][0])
-        for key, _ in gone:
-            del self._entries[key]
+        """Back to the capacity: the lightest go, of equal ones the oldest."""
+        weights, surplus = self._weights, len(self._weights) - self._capacity
+        limit = sorted(weights.values())[surplus - 1]
+        gone = [key for key, weight in weights.items() if weight < limit]
+        gone += islice((key for key, weight in weights.items() if weight == limit), surplus - len(gone))
+        self._floor = max(self._floor, limit)
+        for key in gone:
+            del weights[key]
+            self._errors.pop(key, None)
+            self._labels.pop(key, None)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON values."""
-        return {"floor": self._floor, "entries": [[key, *entry] for key, entry in self._entries.items()]}
+        entries = [
+            [key, weight, self._errors.get(key, 0), self._labels.get(key, "")] for key, weight in self._weights.items()
+        ]
+        return {"floor": self._floor, "entries": entries}
 
     @classmethod
     def from_json(cls, capacity: int, data: Mapping[str, Any]) -> HeavyHitters:
         """What :meth:`to_json` gave. Raises ValueError, TypeError, KeyError."""
         made = cls(capacity)
         made._floor = int(data["floor"])
-        for key, count, error, label in data["entries"][:capacity]:
-            made._entries[str(key)] = [int(count), int(error), str(label)]
+        for key, weight, error, label in data["entries"][: made._places]:
+            made._weights[str(key)] = int(weight)
+            if error:
+                made._errors[str(key)] = int(error)
+            if label:
+                made._labels[str(key)] = str(label)
         return made
 
 
@@ -86,8 +112,8 @@ class Distinct:
         """Count a key, once however often it comes."""
         digest = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         number = int.from_bytes(digest, "big")
-        register = number >> (64 - _BITS)
-        rank = (64 - _BITS) - (number & ((1 << (64 - _BITS)) - 1)).bit_length() + 1
+        register = number >> _REST_BITS
+        rank = _REST_BITS - (number & _REST).bit_length() + 1
         self._registers[register] = max(self._registers[register], rank)
 
     def estimate(self) -> int:

@@ -54,19 +54,19 @@ class ChatStatistics:
 
     def add(self, message: ChatMessage) -> None:
         """Count one message."""
-        kind = message.kind
+        kind, at = message.kind, message.received_at
         self._kinds[kind] += 1
-        at = message.received_at
-        self._first = min(self._first or at, at)
+        if at < self._first or not self._first:
+            self._first = at
         self._last = max(self._last, at)
         if message.price > 0 and kind is not MessageKind.SYSTEM:
             self._pay(message)
         if kind in _SPEECH:
             self._count(at)
             who = message.uid or message.user
-            if who:
+            # Who is among the talkers was counted as a chatter before.
+            if who and not self._talkers.add(who, 1, message.user):
                 self._chatters.add(who)
-                self._talkers.add(who, 1, message.user)
             for word in words_of(message.text):
                 self._words.add(word)
         elif kind is MessageKind.GIFT:

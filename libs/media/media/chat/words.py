@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final
 
 MAX_WORD: Final = 40
 MAX_WORDS_PER_MESSAGE: Final = 100
 _RUNS: Final = re.compile(r"([\u3400-\u9fff\uf900-\ufaff]{2,})|([^\W\d_\u3400-\u9fff\uf900-\ufaff][\w'’-]+)")
-_REPEATED: Final = re.compile(r"(.)\1{2,}|哈哈")
 _CHINESE: Final = (
     "一个 一下 一些 一样 一直 不会 不是 不要 不能 不过 为什么 主播 之后 也是 了吗 什么 他们 你们 你的 但是 你是 其实 其他 再来 别人 到底 "
     "只是 只有 可以 可能 因为 大家 她们 如果 它们 就是 已经 怎么 怎么样 应该 想要 感觉 我们 我是 我的 所以 所有 时候 是不是 是的 有点 "
@@ -20,24 +21,27 @@ _ENGLISH: Final = (
     "over really she so some such than that that's the their them then there these they this those to too up us very was wasn't we were "
     "what when where which who why will with won't would yes you you're your i'm i've he's"
 )
-_STOP: Final = frozenset((*_CHINESE.split(), *_ENGLISH.split()))
+_STOP: Final = frozenset((*_CHINESE.split(), *_ENGLISH.split(), "哈哈"))
 
 
 def words_of(text: str) -> list[str]:
     """The words of one message, each once: whoever repeats a word fifty times in a line has said it once."""
     found: dict[str, None] = {}
-    for match in _RUNS.finditer(text):
-        chinese, other = match.groups()
-        for word in _segmented(chinese) if chinese else (other.casefold(),):
-            if len(word) > 1 and word not in _STOP and len(word) <= MAX_WORD and not _REPEATED.fullmatch(word):
+    for chinese, other in _RUNS.findall(text):
+        for word in _segmenter()(chinese) if chinese else (other.casefold(),):
+            length = len(word)
+            # "aaaa" and "哈哈哈" are noise, "ss" may be a word.
+            if 1 < length <= MAX_WORD and word not in _STOP and (length == 2 or word != word[0] * length):
                 found[word] = None
         if len(found) >= MAX_WORDS_PER_MESSAGE:
             break
     return list(found)
 
 
-def _segmented(chinese: str) -> list[str]:
+@cache
+def _segmenter() -> Callable[[str], Iterable[str]]:
     # Its dictionary takes 35 MB, which a process that hears no Chinese need not have.
     import rjieba
 
-    return list(rjieba.cut(chinese))
+    cut: Callable[[str], Iterable[str]] = rjieba.cut
+    return cut

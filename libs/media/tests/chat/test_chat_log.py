@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from media.chat.log import MEMBER_MESSAGES, ChatLogReader, ChatLogWriter
-from media.chat.message import ChatMessage, MessageKind
+from media.chat.message import ChatMessage, MessageKind, encode_line
 
 
 def message(number: int) -> ChatMessage:
@@ -180,3 +180,15 @@ def test_a_full_disk_leaves_no_torn_member_and_loses_nothing(tmp_path: Path, mon
     assert during == [message(1)]
     assert reader.damaged_members == 0
     assert list(ChatLogReader(path)) == [message(1), message(2)]
+
+
+def test_lines_that_come_together_are_members_of_a_hundred(tmp_path: Path) -> None:
+    path = tmp_path / "log.gz"
+    messages = [message(number) for number in range(2 * MEMBER_MESSAGES + 50)]
+    writer = ChatLogWriter(path)
+    writer.extend([encode_line(one) for one in messages])
+
+    assert list(ChatLogReader(path)) == messages, "a hundred and more are written without a flush"
+    first = zlib.decompressobj(31)
+    assert first.decompress(path.read_bytes()).count(b"\n") == MEMBER_MESSAGES
+    assert writer.close() == path.stat().st_size and writer.lines == len(messages)
