@@ -35,6 +35,7 @@ _IMPORTED_LATE = (
     "services.monitor.adapters.dialled",
     "services.monitor.adapters.direct",
     "services.monitor.adapters.streamlink",
+    "services.monitor.adapters.ytdlp",
     "services.uploader.adapters.folder",
     "services.uploader.adapters.s3",
 )
