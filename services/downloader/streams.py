@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,8 +127,10 @@ class Streams:
                 await asyncio.to_thread(file.write, piece)
             file.flush()
             part = Part(Path(named.name), journal.recording_id, row.index, row.epoch, _extension(key), _time(opened))
-            modified = (await self.storage.stat(key)).modified.timestamp()
-            regroup = held_since is not None and held_since < modified - LONGEST_GROUP_S
+            # When its media came, not when it was fetched: it is compared with what somebody held, and with what comes.
+            written_at = row.sent.written_at or (await self.storage.stat(key)).modified.timestamp()
+            os.utime(named.name, (written_at, written_at))
+            regroup = held_since is not None and held_since < written_at - LONGEST_GROUP_S
             whole = _whole(row)
             try:
                 left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, regroup=regroup)

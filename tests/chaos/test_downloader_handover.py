@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -19,25 +20,25 @@ from contracts.downloader import (
     SegmentOpened,
     StopRecording,
 )
-from contracts.values import EndReason
+from contracts.values import Artifact, EndReason
 from media.flv.tag import AUDIO, VIDEO
 
 from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import RECORDING, Outside, check_files, ended, flv, hls, outside, path_of, replica
-from tests.integration.witness import Viewer, channel, frame_times, viewer
+from tests.integration.witness import Viewer, channel, frame_times, frames, viewer
 from tests.studio import Studio
 
 pytestmark = [pytest.mark.engines, pytest.mark.chaos]
 STOP = StopRecording(recording_id=RECORDING, reason=EndReason.STOPPED)
 
 
-def check_flv(world: Outside, seen: Viewer) -> int:
+def check_flv(world: Outside, seen: Viewer, fetch: Callable[[Artifact], Path] = path_of) -> int:
     """Every tag that was sent while it was recorded is in the files once, at its time; gives how many."""
     files = world.of(SegmentCompleted)
     total = 0
     shifts = set()
     for kind in (VIDEO, AUDIO):
-        recorded = [tag for one in files for tag in channel(path_of(one.artifact).read_bytes(), one.start_ms, kind)]
+        recorded = [tag for one in files for tag in channel(fetch(one.artifact).read_bytes(), one.start_ms, kind)]
         sent = seen.channel(kind)
         first = [payload for _, payload in sent].index(recorded[0][1])
         expected = sent[first : first + len(recorded)]
@@ -54,7 +55,26 @@ def check_ts(world: Outside, step: int) -> int:
     return len(times)
 
 
-@pytest.mark.parametrize("kind", ["flv", "ts"])
+def check_fmp4(world: Outside, seen: Viewer) -> int:
+    """Every frame is in the files once, in order; each file's times begin at 0."""
+    files = world.of(SegmentCompleted)
+    recorded = [frame for one in files for frame in frames(path_of(one.artifact))]
+    # the tags of the same encoder, without the five bytes in front of the NAL units
+    sent = [payload[5:] for _, payload in seen.channel(VIDEO)]
+    first = sent.index(recorded[0])
+    assert recorded == sent[first : first + len(recorded)]
+    assert all(a.start_ms + a.duration_ms == pytest.approx(b.start_ms, abs=2) for a, b in pairwise(files))
+    return len(recorded)
+
+
+def check(kind: str, world: Outside, seen: Viewer) -> int:
+    """Nothing of a recording of this container is missing, nothing there twice; gives how many frames or tags."""
+    if kind == "fmp4":
+        return check_fmp4(world, seen)
+    return check_flv(world, seen) if kind == "flv" else check_ts(world, 6000)
+
+
+@pytest.mark.parametrize("kind", ["flv", "ts", "fmp4"])
 async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str, tmp_path: Path, kind: str) -> None:
     # given two replicas that share nothing but database and bus, and a recording
     async with Studio() as studio, outside(nats_url) as world:
@@ -81,7 +101,7 @@ async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str
             await world.command(STOP)
             await world.wait(RecordingEnded)
             # and both files together are the stream
-            assert (check_flv(world, seen) if kind == "flv" else check_ts(world, 6000)) > 50
+            assert check(kind, world, seen) > 50
     first, second = world.of(SegmentCompleted)
     assert first.start_ms + first.duration_ms == pytest.approx(second.start_ms, abs=100)
     assert world.of(GapOpened) == []

@@ -60,6 +60,12 @@ def channel(data: bytes, start_ms: int, kind: int) -> Told:
     return [(start_ms + tag.timestamp, bytes(tag.payload)) for tag in tags]
 
 
+def frames(path: Path) -> list[bytes]:
+    """Every frame of a file as it was encoded, in the order of decoding: NAL units behind their lengths, as FLV and MP4 have them."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
 def frame_times(path: Path) -> list[int]:
     """Presentation times of every frame in a file, in order."""
     with av.open(str(path)) as container:

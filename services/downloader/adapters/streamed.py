@@ -11,6 +11,7 @@ import asyncio
 import errno
 import io
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -27,13 +28,17 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What of a file is in the bucket: of one piece up to ``size`` once the upload is completed. ``cursor``: see `StartPoint`, for that place."""
+    """What of a file is in the bucket: of one piece up to ``size`` once the upload is completed. ``cursor``: see `StartPoint`, for that place.
+
+    ``written_at``: when the last byte of it was written (Unix time), 0 while nothing is there.
+    """
 
     key: str
     upload_id: str = ""
     parts: tuple[Part, ...] = ()
     size: int = 0
     cursor: Json | None = None
+    written_at: float = 0.0
 
     def to_json(self) -> Json:
         """Plain values; :meth:`from_json` reads them."""
@@ -44,17 +49,27 @@ class Sent:
             "parts": parts,
             "size": self.size,
             "cursor": self.cursor,
+            "written_at": self.written_at,
         }
 
     @classmethod
     def from_json(cls, value: Json) -> Sent:
         """What :meth:`to_json` wrote; raises KeyError, TypeError or ValueError for anything else."""
         parts = tuple(Part(int(number), str(etag), bytes.fromhex(sha)) for number, etag, sha in value["parts"])
-        return cls(str(value["key"]), str(value["upload_id"]), parts, int(value["size"]), value.get("cursor"))
+        at = float(value.get("written_at", 0.0))
+        return cls(str(value["key"]), str(value["upload_id"]), parts, int(value["size"]), value.get("cursor"), at)
 
 
 Note = Callable[[Sent], Awaitable[None]]
 """Keeps what is in the bucket where another replica finds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """A part that will not change, and when its last byte was written (Unix time)."""
+
+    data: bytes
+    at: float
 
 
 class StreamedFile(io.RawIOBase):
@@ -65,7 +80,8 @@ class StreamedFile(io.RawIOBase):
         self._part_size, self._max_bytes = part_size, max_bytes
         self._lock = threading.Lock()
         self._head, self._rest = bytearray(), bytearray()
-        self._full: deque[bytes] = deque()
+        self._full: deque[Full] = deque()
+        self.head_at = 0.0
         self._position = self.size = 0
         self.ready: Callable[[], None] = lambda: None
 
@@ -95,6 +111,8 @@ class StreamedFile(io.RawIOBase):
             if self._position < self.size:
                 return self._patch(view)
             room = self._part_size - len(self._head)
+            if 0 < room <= len(view):
+                self.head_at = time.time()
             self._head += view[:room]
             self._rest += view[room:] if room > 0 else view
             self._cut()
@@ -104,7 +122,7 @@ class StreamedFile(io.RawIOBase):
             self.ready()
         return len(view)
 
-    def take(self) -> bytes | None:
+    def take(self) -> Full | None:
         """The next part behind the first, once it is full."""
         with self._lock:
             return self._full.popleft() if self._full else None
@@ -137,7 +155,7 @@ class StreamedFile(io.RawIOBase):
             waiting = (len(self._full) + 2) * self._part_size
             if waiting > self._max_bytes:
                 raise OSError(errno.ENOBUFS, "the bucket does not take media as fast as it comes")
-            self._full.append(bytes(self._rest[: self._part_size]))
+            self._full.append(Full(bytes(self._rest[: self._part_size]), time.time()))
             del self._rest[: self._part_size]
 
 
@@ -221,21 +239,21 @@ class Streaming:
         if not self._sent.upload_id:
             # Noted before anything is sent: an upload that nobody knows of would lie in the bucket for ever, and cost.
             upload_id = await self._bucket.create(self._sent.key, {})
-            await self._keep(replace(self._sent, upload_id=upload_id), 0)
+            await self._keep(replace(self._sent, upload_id=upload_id), 0, 0.0)
         if not self._sent.parts:
             head = self.file.head()
-            await self._keep(replace(self._sent, parts=(await self._put(1, head),)), len(head))
-        while (data := self._pending or self.file.take()) is not None:
-            self._pending = data
-            part = await self._put(len(self._sent.parts) + 1, data)
+            await self._keep(replace(self._sent, parts=(await self._put(1, head),)), len(head), self.file.head_at)
+        while (full := self._pending or self.file.take()) is not None:
+            self._pending = full
+            part = await self._put(len(self._sent.parts) + 1, full.data)
             sent = replace(self._sent, parts=(*self._sent.parts, part))
             self._pending = None
-            await self._keep(sent, self._sent.size + len(data))
+            await self._keep(sent, self._sent.size + len(full.data), full.at)
 
-    _pending: bytes | None = None
+    _pending: Full | None = None
 
-    async def _keep(self, sent: Sent, size: int) -> None:
-        self._sent = replace(sent, size=size, cursor=self._cursor_at(size))
+    async def _keep(self, sent: Sent, size: int, written_at: float) -> None:
+        self._sent = replace(sent, size=size, cursor=self._cursor_at(size), written_at=written_at)
         await self._note(self._sent)
 
     async def _put(self, number: int, data: bytes) -> Part:

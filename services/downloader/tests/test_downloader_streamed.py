@@ -15,6 +15,7 @@ from media.flv.recover import recover
 from tenacity import wait_none
 
 from libs.media.tests import flv_streams as flv
+from services.downloader.adapters import streamed
 from services.downloader.adapters.streamed import Sent, StreamedFile, Streaming, assemble
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, Seen
 
@@ -75,6 +76,21 @@ async def test_what_is_written_is_what_is_stored(server: S3Server, bucket: S3Mul
     assert server.objects["live/a.flv"].data == b"H" + data[1:]
     assert server.uploads == {}
     assert server.rejected == []
+
+
+async def test_it_is_noted_when_the_media_of_a_part_came_and_not_when_the_bucket_had_it(
+    bucket: S3Multipart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(100, 200))
+    monkeypatch.setattr(streamed.time, "time", lambda: float(next(clock)))
+    file, streaming, noted = begun(bucket)
+    # given a first part that was full at 100, and two more at 101 and 102, all before anything was sent
+    for _ in range(3):
+        file.write(bytes(PART))
+    sent = await noted.until(3)
+    assert [(len(one.parts), one.written_at) for one in noted.sent] == [(0, 0.0), (1, 100.0), (2, 101.0), (3, 102.0)]
+    assert Sent.from_json({key: value for key, value in sent.to_json().items() if key != "written_at"}).written_at == 0
+    await streaming.abort()
 
 
 async def test_parts_are_sent_while_the_file_grows(server: S3Server, bucket: S3Multipart) -> None:
