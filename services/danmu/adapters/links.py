@@ -63,6 +63,8 @@ class WebSocketLink:
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
+        self._silence = _Silence(self._give_up)
+        self._giving_up: asyncio.Task[bool] | None = None
 
     @classmethod
     async def open(cls, session: aiohttp.ClientSession, server: Server) -> WebSocketLink:
@@ -87,20 +89,68 @@ class WebSocketLink:
 
     async def receive(self, timeout_s: float) -> bytes:
         """See Link."""
-        while True:
-            frame = await self._socket.receive(timeout=timeout_s)
-            if frame.type in _ENDS:
-                raise LinkBroken(f"closed by the server ({self._socket.close_code})")
-            if frame.type is aiohttp.WSMsgType.BINARY:
-                return bytes(frame.data)
-            if frame.type is aiohttp.WSMsgType.TEXT:
-                return str(frame.data).encode()
-            if frame.type is aiohttp.WSMsgType.PING:
-                await self._socket.pong(frame.data)
+        try:
+            while True:
+                self._silence.begin(timeout_s)
+                frame = await self._socket.receive()
+                if frame.type in _ENDS:
+                    raise self._ended()
+                if frame.type is aiohttp.WSMsgType.BINARY:
+                    return bytes(frame.data)
+                if frame.type is aiohttp.WSMsgType.TEXT:
+                    return str(frame.data).encode()
+                if frame.type is aiohttp.WSMsgType.PING:
+                    await self._socket.pong(frame.data)
+        finally:
+            self._silence.end()
+
+    def _ended(self) -> Exception:
+        return TimeoutError() if self._giving_up else LinkBroken(f"closed by the server ({self._socket.close_code})")
+
+    def _give_up(self) -> None:
+        self._giving_up = asyncio.create_task(self._socket.close())
 
     async def close(self) -> None:
         """See Link."""
-        await self._socket.close()
+        self._silence.stop()
+        await (self._giving_up or self._socket.close())
+
+
+class _Silence:
+    """Calls `broken` once something that is waited for has not come for so long. One timer for all waits, for one per frame costs more."""
+
+    def __init__(self, broken: Callable[[], None]) -> None:
+        self._broken = broken
+        self._loop = asyncio.get_running_loop()
+        self._allowed_s = 0.0
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, allowed_s: float) -> None:
+        """Waiting begins, or begins again after a sign of life."""
+        self._since = self._loop.time()
+        if allowed_s != self._allowed_s:
+            self.stop()
+            self._allowed_s = allowed_s
+            self._timer = self._loop.call_later(allowed_s, self._look)
+
+    def end(self) -> None:
+        """What was waited for has come; how long it is worked on does not count."""
+        self._since = None
+
+    def stop(self) -> None:
+        """Nothing is waited for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._allowed_s = None, 0.0
+
+    def _look(self) -> None:
+        waited = 0.0 if self._since is None else self._loop.time() - self._since
+        if waited < self._allowed_s:
+            self._timer = self._loop.call_later(self._allowed_s - waited, self._look)
+        else:
+            self._timer = None
+            self._broken()
 
 
 @dataclass(frozen=True, slots=True)
