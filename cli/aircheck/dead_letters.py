@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Literal
 
 import typer
@@ -34,6 +35,12 @@ def list_(
             str(one.get("buried_at", ""))[:19],
         )
     console.print(rows)
+
+
+@app.command()
+def show(letter: Letter) -> None:
+    """Show one dead letter whole; `aircheck events list --stream dead_letter-ID` has its history."""
+    console.print_json(json.dumps(Api().get(f"/api/dead-letters/{letter}")))
 
 
 @app.command()

@@ -70,8 +70,12 @@ def rebuild(projection: Annotated[str, typer.Argument(help="Name of a read model
     """Build a read model again from the event store, beside the old one, and swap it in."""
     api = Api()
     known = [one["name"] for one in api.get("/api/projections")["items"]]
-    names = known if projection == "all" else [projection]
-    for name in names:
+    wanted = projection.replace("-", "_")
+    if wanted not in (*known, "all"):
+        raise typer.BadParameter(
+            f"there is no read model {projection!r}; there are {', '.join(known)}, or all of them: all"
+        )
+    for name in known if wanted == "all" else [wanted]:
         with console.status(f"rebuilding {name} …"):
             done = api.post(f"/api/projections/{name}/rebuild")
         console.print(
@@ -147,10 +151,14 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(key): plain(one) for key, one in value.items()}
+        return {_key(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(one) for one in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _key(key: Any) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
 
 
 def changes(before: Any, after: Any, path: str = "") -> Iterator[str]:

@@ -49,7 +49,7 @@ class EmbeddedSystem:
         self.keys: Keys = load_or_make(options.data)
         self.nats = NatsServer(options.data / "nats", users=[*map(self._user, SERVICES), self._provisioner()])
         self.postgres = PostgresServer(options.data / "postgres")
-        self.port = self._choose_port()
+        self.port = choose_port(self.options)
         self.children = Children(self._settings, options.logs, verbose=options.verbose, on_change=say)
         self._stopping = False
         self._handlers: dict[signal.Signals, Any] = {}
@@ -66,7 +66,7 @@ class EmbeddedSystem:
         return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
     def start(self) -> None:
-        """Start engines, then services; raises NotReady, BadSettings, EngineError. Once it returns, a signal no longer raises but ends :meth:`run`."""
+        """Start engines, then services; raises NotReady, BadSettings, EngineError. Once it returns, a signal ends :meth:`run` and raises no more."""
         try:
             self._start_engines()
             self.children.start()
@@ -187,16 +187,16 @@ class EmbeddedSystem:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.options.recordings.mkdir(parents=True, exist_ok=True)
 
-    def _choose_port(self) -> int:
-        if self.options.port:
-            if not port_is_free(self.options.port):
-                raise PortTakenError("gateway", self.options.port)
-            return self.options.port
-        remembered = self.options.data / "gateway-port.json"
-        preferred = [] if self.options.port == 0 else [*remembered_port(remembered), DEFAULT_PORT]
-        port = next((one for one in preferred if port_is_free(one)), None) or free_port()
-        remembered.write_text(json.dumps(port))
-        return port
+
+def choose_port(options: Options) -> int:
+    """Where the gateway listens, noted in the data folder, where the command line finds it; raises PortTakenError."""
+    if options.port and not port_is_free(options.port):
+        raise PortTakenError("gateway", options.port)
+    note = options.data / "gateway-port.json"
+    preferred = [] if options.port == 0 else [*remembered_port(note), DEFAULT_PORT]
+    port = options.port or next((one for one in preferred if port_is_free(one)), None) or free_port()
+    note.write_text(json.dumps(port))
+    return port
 
 
 def _set_by_person(service: str, name: str) -> bool:

@@ -51,6 +51,19 @@ async def test_a_day_at_the_command_line(tmp_path):
         stream = f"streamer-{added['data']['streamer_id']}"
         assert "streamer.added" in await aircheck("events", "show", str(added["position"]))
 
+        [newest, *_] = (await aircheck("events", "list", "--newest", "--limit", "1", "--json")).splitlines()
+        assert json.loads(newest)["position"] > added["position"]
+        story = (await aircheck("events", "story", str(added["position"]))).splitlines()
+        assert added["correlationid"] in story[0]
+        kinds = [line.split()[2] for line in story[2:]]
+        assert kinds[:2] == ["config.streamer.added.v1", "config.streamer.resolved.v1"]
+        [started] = [line.split() for line in story if "scheduler.watch.started" in line]
+        assert started[-1] == str(added["position"] + 1), "the other service did it because the streamer was resolved"
+        mine = await aircheck("events", "list", "--correlation", added["correlationid"], "--json")
+        assert [json.loads(line)["position"] for line in mine.splitlines()] == [
+            int(line.split()[0]) for line in story[2:]
+        ]
+
         now = json.loads(await aircheck("replay", "state", stream, "--json"))["config"]
         then = json.loads(await aircheck("replay", "state", stream, "--at", str(added["position"]), "--json"))["config"]
         assert now["enabled"] and now["resolved"]["url"] == url
@@ -62,4 +75,6 @@ async def test_a_day_at_the_command_line(tmp_path):
         before = await aircheck("events", "list", "--stream", stream)
         assert "events put into its outbox again" in await aircheck("replay", "republish", "config")
         assert await aircheck("events", "list", "--stream", stream) == before
-        await aircheck("dead-letters", "list")
+        assert "no dead letter is buried" in await aircheck("dead-letters", "list")
+        assert "there is no dead letter" in await aircheck("dead-letters", "show", "0" * 32, code=1)
+        assert "there are" in await aircheck("replay", "rebuild", "nothing", code=2)
