@@ -122,7 +122,8 @@ class Rebuilds:
         task = asyncio.create_task(rebuild(self.pool, name, MODELS), name=f"rebuild-{name}")
         self._tasks.add(task)
         task.add_done_callback(self._finished)
-        return await asyncio.wait_for(asyncio.shield(task), self.wait_s)
+        async with asyncio.timeout(self.wait_s):
+            return await asyncio.shield(task)
 
     async def start(self) -> None:
         """Nothing to do before somebody asks."""

@@ -60,7 +60,8 @@ async def test_an_open_connection_does_not_keep_a_database_from_being_dropped(
     closed = asyncio.Event()
     connection.add_termination_listener(lambda _: closed.set())
     drop_database(postgres_admin_dsn, dsn)
-    await asyncio.wait_for(closed.wait(), DEADLINE)
+    async with asyncio.timeout(DEADLINE):
+        await closed.wait()
     with pytest.raises(asyncpg.InvalidCatalogNameError):
         await asyncpg.connect(dsn)
 

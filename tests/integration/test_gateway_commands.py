@@ -118,7 +118,8 @@ async def test_a_second_request_meanwhile_is_told_to_wait(world):
 
     gateway.bus.publish = slow
     first = asyncio.create_task(add(client, headers={"Idempotency-Key": "k"}))
-    await asyncio.wait_for(reached.wait(), DEADLINE_S)
+    async with asyncio.timeout(DEADLINE_S):
+        await reached.wait()
 
     second = await add(client, headers={"Idempotency-Key": "k"})
     gate.set()

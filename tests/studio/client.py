@@ -160,7 +160,8 @@ class StudioProcess(StudioClient):
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), _START_S)
+            async with asyncio.timeout(_START_S):
+                line = await self._process.stdout.readline()
             self.url = json.loads(line)["url"]
         except BaseException:
             await self._end()
@@ -177,7 +178,8 @@ class StudioProcess(StudioClient):
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            await asyncio.wait_for(self._process.wait(), _STOP_S)
+            async with asyncio.timeout(_STOP_S):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

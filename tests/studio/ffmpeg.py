@@ -133,7 +133,8 @@ class LiveEncoder:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            await asyncio.wait_for(asyncio.shield(self._reading), _GRACE_S)
+            async with asyncio.timeout(_GRACE_S):
+                await asyncio.shield(self._reading)
         except TimeoutError:
             _kill_group(self._process)
             await self._reading

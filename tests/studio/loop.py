@@ -158,7 +158,8 @@ class LoopSource:
 
     async def _tick(self) -> None:
         try:
-            await asyncio.wait_for(self._ended.wait(), _TICK_S)
+            async with asyncio.timeout(_TICK_S):
+                await self._ended.wait()
         except TimeoutError:
             return
 

@@ -89,7 +89,8 @@ async def test_stop_ends_every_process_and_open_connections(server: PostgresServ
     closed = asyncio.Event()
     connection.add_termination_listener(lambda _: closed.set())
     await asyncio.to_thread(server.stop)
-    await asyncio.wait_for(closed.wait(), DEADLINE)
+    async with asyncio.timeout(DEADLINE):
+        await closed.wait()
     assert wait_until_dead(processes, DEADLINE) == []
     assert not server.running
     server.stop()

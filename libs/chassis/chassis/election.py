@@ -109,10 +109,8 @@ class Election:
     async def _renew(self, lease: Lease) -> None:
         asked = time.monotonic()
         try:
-            rows = await asyncio.wait_for(
-                self.pool.fetch(QUERIES["beat"], self.owner, self.expiry_s, [lease.name], [lease.epoch]),
-                max(self.expiry_s - self.heartbeat_s, self.heartbeat_s),
-            )
+            async with asyncio.timeout(max(self.expiry_s - self.heartbeat_s, self.heartbeat_s)):
+                rows = await self.pool.fetch(QUERIES["beat"], self.owner, self.expiry_s, [lease.name], [lease.epoch])
         except UNREACHABLE as error:
             log.warning("election.heartbeat_failed", name=self.name, error=repr(error))
             if time.monotonic() - self._renewed > self.expiry_s - self.heartbeat_s:

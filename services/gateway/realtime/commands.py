@@ -65,7 +65,8 @@ class Commands:
                 return await self._executed(command_id, known)
             await self._publish(command, metadata, command_id)
             try:
-                event = await asyncio.wait_for(asyncio.shield(outcome), self.wait_s)
+                async with asyncio.timeout(self.wait_s):
+                    event = await asyncio.shield(outcome)
             except TimeoutError:
                 return Executed(command_id, False, self.follower.position)
         return await self._executed(command_id, event)

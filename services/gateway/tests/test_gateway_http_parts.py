@@ -43,7 +43,8 @@ async def test_closing_wakes_who_waits():
     clients.close()
 
     with pytest.raises(Gone) as gone:
-        await asyncio.wait_for(waiting, 10)
+        async with asyncio.timeout(10):
+            await waiting
     assert not gone.value.too_slow
     with pytest.raises(TooManyClients):
         clients.open()

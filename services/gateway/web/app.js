@@ -182,7 +182,7 @@ function showEvent(event) {
   const line = document.createElement("li");
   const time = element("time", new Date(event.time).toLocaleTimeString());
   time.dateTime = event.time;
-  line.append(time, element("span", event.type.replace(/^aircheck\./, "")), element("span", event.subject, "subject"));
+  line.append(time, element("span", event.type.replace(/^aircheck\./, "")), element("span", event.stream, "subject"));
   const list = $("events");
   list.prepend(line);
   while (list.children.length > MAX_EVENTS) list.lastElementChild.remove();

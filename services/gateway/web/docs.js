@@ -10,6 +10,10 @@ function element(name, text, className) {
   return made;
 }
 
+function prose(text) {
+  return text.split("`").map((part, number) => (number % 2 ? element("code", part) : part));
+}
+
 function resolve(schema, document_, depth = 0) {
   if (!schema || typeof schema !== "object" || depth > 6) return schema;
   if (Array.isArray(schema)) return schema.map((part) => resolve(part, document_, depth));
@@ -52,7 +56,7 @@ function content(title, holder, document_) {
 function operation(path, method, item, document_) {
   const box = document.createElement("details");
   const summary = document.createElement("summary");
-  summary.append(element("span", method.toUpperCase(), "method"), element("code", path), ` ${item.description?.split("\n")[0] ?? item.summary ?? ""}`);
+  summary.append(element("span", method.toUpperCase(), "method"), element("code", path), " ", ...prose(item.description?.split("\n")[0] ?? item.summary ?? ""));
   box.append(summary);
   box.addEventListener("toggle", () => {
     if (!box.open || box.dataset.filled) return;
@@ -65,7 +69,7 @@ function operation(path, method, item, document_) {
 }
 
 fetch("/openapi.json").then((response) => response.json()).then((document_) => {
-  document.getElementById("description").textContent = document_.info.description.trim();
+  document.getElementById("description").append(...prose(document_.info.description.trim()));
   const groups = new Map();
   for (const [path, item] of Object.entries(document_.paths)) {
     for (const method of METHODS.filter((name) => item[name])) {

@@ -115,7 +115,8 @@ class StreamlinkAdapter:
             raise UnsupportedUrl("Streamlink has no plugin for this address")
         work = asyncio.get_running_loop().run_in_executor(self._threads, self._ask, channel)
         try:
-            found = await asyncio.wait_for(work, self._timeout)
+            async with asyncio.timeout(self._timeout):
+                found = await work
         except TimeoutError as error:
             raise ProbeFailed(f"the site did not answer within {self._timeout:g} s") from error
         if found.unusable and not found.streams:
