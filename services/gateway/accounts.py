@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import string
@@ -21,7 +22,7 @@ from contracts.gateway import Role
 
 from services.gateway import domain
 from services.gateway.adapters import tokens
-from services.gateway.adapters.passwords import Passwords
+from services.gateway.adapters.passwords import CONCURRENT, Passwords
 from services.gateway.adapters.tokens import InvalidToken, Tokens
 from services.gateway.domain import API_KEY, USER, Principal
 from services.gateway.store import accounts as store
@@ -73,6 +74,7 @@ class Accounts:
         self.pool, self.passwords, self.issuer, self.refresh_lifetime_s = pool, passwords, issuer, refresh_lifetime_s
         self._unit, self._committed = unit, committed
         self._password_file: Path | None = None
+        self._attempts = asyncio.Semaphore(CONCURRENT)
 
     async def bootstrap(self, password: str, password_file: Path) -> None:
         """Create ``admin`` when there is no administrator; without a configured password, hand one over in a file only its owner can read."""
@@ -123,11 +125,16 @@ class Accounts:
     async def _is_first_password_of(self, user_id: str) -> bool:
         if self._password_file is None or not self._password_file.exists():
             return False
-        return await self.check_password(user_id, self._password_file.read_text(encoding="utf-8").strip())
+        handed_over = self._password_file.read_text(encoding="utf-8").strip()
+        return await self.passwords.verify(await self._password_of(user_id), handed_over)
 
-    async def check_password(self, user_id: str, password: str) -> bool:
-        """Whether this is the user's password."""
-        return await self.passwords.verify(await self.pool.fetchval(QUERIES["password_of"], user_id), password)
+    async def confirm(self, user_id: str, username: str, password: str, address: str) -> bool:
+        """Whether this is the password of a user who is logged in; guesses count as those of a login do. Raises :class:`LoginThrottled`."""
+        return await self._attempt(await self._password_of(user_id), password, username, address)
+
+    async def _password_of(self, user_id: str) -> str | None:
+        encoded: str | None = await self.pool.fetchval(QUERIES["password_of"], user_id)
+        return encoded
 
     async def remove_user(self, user_id: str, metadata: Metadata) -> None:
         """Let a person in no more: keys and logins end with the user."""
@@ -162,16 +169,11 @@ class Accounts:
 
     async def login(self, username: str, password: str, address: str) -> TokenPair:
         """Open a login; raises :class:`LoginRefused` or :class:`LoginThrottled`."""
-        wait = await store.blocked_for(self.pool, username, address)
-        if wait > 0:
-            raise LoginThrottled(wait)
         row = await self.pool.fetchrow(QUERIES["credentials"], username)
         # Verified in any case: an unknown name must not answer faster than a known one.
-        valid = await self.passwords.verify(row["password_hash"] if row else None, password)
+        valid = await self._attempt(row["password_hash"] if row else None, password, username, address)
         if row is None or not valid:
-            await store.count_failure(self.pool, username, address)
             raise LoginRefused
-        await store.forget_failures(self.pool, username, address)
         if self.passwords.outdated(row["password_hash"]):
             fresh = await self.passwords.hash(password)
             await self.pool.execute(QUERIES["rehash"], row["user_id"], fresh, row["password_hash"])
@@ -180,6 +182,21 @@ class Accounts:
         async with self.pool.acquire() as connection, connection.transaction():
             await store.open_login(connection, family, row["user_id"], token_hash, self.refresh_lifetime_s)
         return TokenPair(self.issuer.issue(row["user_id"], family), token, self.issuer.lifetime_s)
+
+    async def _attempt(self, encoded: str | None, password: str, username: str, address: str) -> bool:
+        """Whether a password is right, with its failures counted; raises :class:`LoginThrottled`.
+
+        A few at a time, each looking anew: many that arrive at once must not all pass before the first has failed.
+        """
+        async with self._attempts:
+            wait = await store.blocked_for(self.pool, username, address)
+            if wait > 0:
+                raise LoginThrottled(wait)
+            if await self.passwords.verify(encoded, password):
+                await store.forget_failures(self.pool, username, address)
+                return True
+            await store.count_failure(self.pool, username, address)
+            return False
 
     async def refresh(self, refresh_token: str) -> TokenPair:
         """Exchange a refresh token; raises :class:`LoginRefused`, and ends the whole login when the token had been used before."""

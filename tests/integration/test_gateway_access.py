@@ -98,6 +98,23 @@ async def test_failed_logins_are_throttled_and_the_right_password_too(anonymous)
     await until(let_in)
 
 
+async def test_guesses_that_arrive_at_once_are_throttled_too(anonymous):
+    answers = await asyncio.gather(*(login(anonymous, password=f"a wrong password {n}") for n in range(12)))
+
+    statuses = sorted(answer.status_code for answer in answers)
+    # At most one more than the limit for each that is verified beside another.
+    assert statuses.count(401) <= 6 and statuses.count(401) + statuses.count(429) == 12
+
+
+async def test_guesses_of_the_own_password_are_throttled_as_those_of_a_login(admin):
+    me = (await admin.get("/api/me")).json()["user_id"]
+    body = {"password": "another password", "current_password": "a wrong password"}
+
+    answers = [(await admin.put(f"/api/users/{me}/password", json=body)).status_code for _ in range(6)]
+
+    assert answers == [403] * 5 + [429]
+
+
 async def test_a_refresh_token_works_once_and_its_reuse_ends_the_login(anonymous):
     first = (await login(anonymous)).json()
 

@@ -14,6 +14,7 @@ from chassis.database import Connection, Pool
 from chassis.delivery import Delivery
 from chassis.eventlog import Loaded
 from chassis.ids import new_id, new_key
+from chassis.redaction import without_secrets
 from chassis.sql import beside
 
 QUERIES = beside(__file__, "deadletters.sql")
@@ -35,7 +36,7 @@ async def bury(pool: Pool, service: str, consumer: str, delivery: Delivery, erro
         letter_type=message_type,
         subject=_storable(delivery.subject),
         error_type=type(error).__name__,
-        error=_storable(str(error))[:MAX_ERROR],
+        error=_storable(without_secrets(str(error)))[:MAX_ERROR],
         deliveries=delivery.deliveries,
     )
     async with pool.acquire() as connection, connection.transaction():

@@ -1,16 +1,18 @@
-"""structlog: JSON lines for machines, colours for a terminal; secrets redacted by field name."""
+"""structlog: JSON lines for machines, colours for a terminal; secrets redacted by field name and in addresses, in tracebacks and the lines of
+libraries too."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from collections.abc import Mapping
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, ExcInfo, Processor
 
-from chassis.settings import without_credentials
+from chassis.redaction import without_secrets
 
 _SECRET = ("password", "secret", "token", "cookie", "authorization", "dsn", "api_key")
 
@@ -23,13 +25,11 @@ def configure(service: str, *, level: str = "INFO", json_lines: bool | None = No
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _Service(service),
-        redact,
     ]
-    # The default formatter prints local variables, secrets among them.
     final: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, redact, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        else [redact, structlog.dev.ConsoleRenderer(exception_formatter=_traceback)]
     )
     structlog.configure(
         processors=[*shared, *final],
@@ -37,13 +37,13 @@ def configure(service: str, *, level: str = "INFO", json_lines: bool | None = No
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s", force=True
-    )
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Redacting("%(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
 
 
 def redact(_: Any, __: str, event: EventDict) -> EventDict:
-    """Replace the value of every field whose name speaks of a secret, at any depth, and the credentials of every URL."""
+    """Replace the value of every field whose name speaks of a secret, at any depth, and what opens an address in every text."""
     return {name: _redacted(name, value) for name, value in event.items()}
 
 
@@ -51,12 +51,26 @@ def _redacted(name: object, value: Any) -> Any:
     if any(word in str(name).lower() for word in _SECRET):
         return "***"
     if isinstance(value, str):
-        return without_credentials(value)
+        return without_secrets(value)
     if isinstance(value, Mapping):
         return {inner: _redacted(inner, one) for inner, one in value.items()}
     if isinstance(value, list | tuple):
         return [_redacted("", one) for one in value]
     return value
+
+
+def _traceback(out: TextIO, exception: ExcInfo) -> None:
+    # Without local variables, which the default formatter prints, secrets among them.
+    text = StringIO()
+    structlog.dev.plain_traceback(text, exception)
+    out.write(without_secrets(text.getvalue()))
+
+
+class _Redacting(logging.Formatter):
+    """What libraries say, and the tracebacks of tasks that nobody asked."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 class _Service:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.redaction import without_credentials
+
 S = TypeVar("S", bound="ServiceSettings")
-_CREDENTIALS = re.compile(r"://[^/\s@,]+@")
 
 
 class ServiceSettings(BaseSettings):
@@ -65,8 +65,3 @@ def load(cls: type[S], **overrides: Any) -> S:
 def redacted(settings: ServiceSettings) -> dict[str, Any]:
     """What ``--print-config`` shows: secrets as stars, addresses without credentials."""
     return {name: without_credentials(value) for name, value in settings.model_dump(mode="json").items()}
-
-
-def without_credentials(value: Any) -> Any:
-    """A text with every ``scheme://user:password@`` shortened; any other value as it is."""
-    return _CREDENTIALS.sub("://***@", value) if isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Annotated
 from uuid import UUID, uuid5
 
@@ -67,6 +68,18 @@ def metadata_of(request: Request) -> Metadata:
         traceparent=child_of(request.state.traceparent),
         actor=principal.username if principal else None,
     )
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from, for counting: an IPv6 address as its /64, of which one host may use every address."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, IPv4Address):
+        return host
+    return str(address.ipv4_mapped or ip_network((address, 64), strict=False))
 
 
 def repeatable_id(request: Request) -> UUID | None:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
 from services.gateway.accounts import TokenPair
-from services.gateway.api.context import Parts
+from services.gateway.api.context import Parts, address_of
 from services.gateway.api.problems import Refusal
 from services.gateway.domain import MAX_PASSWORD, Principal
 
@@ -57,10 +57,9 @@ class Me(BaseModel):
 
 @router.post("/login")
 async def login(request: Request, credentials: Credentials, parts: Parts) -> TokenAnswer:
-    """Open a login. After five failures of a name from one address the next attempts must wait (429)."""
-    address = request.client.host if request.client else "unknown"
-    pair = await parts.accounts.login(credentials.username, credentials.password.get_secret_value(), address)
-    return _answer(pair)
+    """Open a login. After five failures of a name from one address (IPv6: one /64) the next attempts must wait (429)."""
+    secret = credentials.password.get_secret_value()
+    return _answer(await parts.accounts.login(credentials.username, secret, address_of(request)))
 
 
 @router.post("/refresh")

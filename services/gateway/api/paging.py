@@ -99,7 +99,7 @@ Paged = Annotated[Paging, Depends(_paging)]
 def _read(cursor: str) -> list[Any]:
     try:
         found = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _bad_cursor() from None
     if not isinstance(found, list):
         raise _bad_cursor()

@@ -9,7 +9,7 @@ from contracts.values import Id, Strict
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import Field, SecretStr
 
-from services.gateway.api.context import Parts, metadata_of
+from services.gateway.api.context import Parts, address_of, metadata_of
 from services.gateway.api.login import Somebody
 from services.gateway.api.outcome import resource
 from services.gateway.api.paging import Page, Paged
@@ -75,7 +75,7 @@ async def change_password(
     refusal = principal.refusal("admin", "users", "write")
     if principal.user_id == user_id and principal.scopes is None:
         current = body.current_password.get_secret_value() if body.current_password else ""
-        if not await parts.accounts.check_password(user_id, current):
+        if not await parts.accounts.confirm(user_id, principal.username, current, address_of(request)):
             raise Refusal(403, "the current password is wrong or missing")
     elif refusal:
         raise Refusal(403, refusal)

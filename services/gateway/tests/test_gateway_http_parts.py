@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.gateway.api.context import address_of
 from services.gateway.api.edge import Edge
 from services.gateway.api.paging import Paging, _read
 from services.gateway.api.problems import Refusal
@@ -155,3 +156,29 @@ async def test_an_exception_nobody_caught_is_a_problem():
 
     assert status == 500 and headers[b"content-type"] == b"application/problem+json"
     assert b"secret" not in body
+
+
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::ffff", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("a unix socket", "a unix socket"),
+    ],
+)
+def test_whoever_owns_an_ipv6_network_counts_as_one(host: str, counted: str) -> None:
+    assert address_of(Request({"type": "http", "client": (host, 1)})) == counted
+
+
+def test_a_cursor_that_is_nested_without_end_is_a_bad_cursor() -> None:
+    def deep(frames: int) -> None:
+        if frames:
+            deep(frames - 1)
+        else:
+            _read(base64.urlsafe_b64encode(b"[" * 748).decode())
+
+    with pytest.raises(Refusal, match="cursor"):
+        deep(500)

@@ -1,9 +1,10 @@
 """Every messenger that the Apprise library speaks: chat services, mail, push.
 
-Apprise is a blocking library that opens its own connections, so `chassis.egress` cannot sit in their way. What is done
-instead, and its limits: addresses whose host part is a network host are resolved and judged before each message;
-redirects are off; services that act on this very machine are refused. A name that changes its answer between check and
-connection is not caught. Where strangers may set targets, also restrict the notifier's network.
+Apprise is a blocking library that opens its own connections, so no session of `chassis.egress` carries them. What is done
+instead: addresses whose host part is a network host are resolved and judged before each message, for a clear answer; every
+connection of the thread that sends is judged when it is made, so that a name that changes its answer gains nothing;
+redirects are off; services that act on this very machine are refused. A plugin that connects in a thread of its own (MQTT)
+is judged before the message only: where strangers may set targets, also restrict the notifier's network.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from chassis.confinement import confined_thread
 from chassis.egress import EgressPolicy, RefusedAddress, resolve_checked
 
 from services.notifier.adapters.channel import (
@@ -62,7 +64,7 @@ class AppriseChannel:
             async with asyncio.timeout(self._timeout):
                 service = await loop.run_in_executor(self._threads, _service, target)
                 await _check_hosts(service, self._policy)
-                accepted = await loop.run_in_executor(self._threads, _notify, service, notification)
+                accepted = await loop.run_in_executor(self._threads, _send, service, notification, self._policy)
         except (InvalidTarget, RefusedAddress) as error:
             return Permanent(str(error))
         except TimeoutError:
@@ -89,6 +91,7 @@ def _service(target: Target) -> Any:
         app_desc="Aircheck notifications",
         async_mode=False,
         http_redirects=False,
+        service_timeout=0,  # with a limit of its own it sends in a thread of its own, whose connections nobody judges
         storage_mode=apprise.PersistentStoreMode.MEMORY,
     )
     service = apprise.Apprise.instantiate(target.address, asset=asset)
@@ -113,6 +116,11 @@ def _network_hosts(service: Any) -> tuple[str, ...]:
         return ()
     named = (service.host, getattr(service, "smtp_host", None))
     return tuple(host for host in named if isinstance(host, str) and host)
+
+
+def _send(service: Any, notification: Notification, policy: EgressPolicy) -> bool:
+    with confined_thread(policy):
+        return _notify(service, notification)
 
 
 def _notify(service: Any, notification: Notification) -> bool:

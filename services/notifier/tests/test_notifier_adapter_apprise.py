@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -125,6 +127,30 @@ async def test_private_addresses_are_refused(receiver: Receiver, address: str) -
     assert "loopback" in outcome.reason
     assert receiver.bodies == []
     channel.close()
+
+
+async def test_a_name_that_changes_its_answer_after_the_check_leads_nowhere(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = socket.getaddrinfo, []
+
+    def rebinding(host: str, port: Any, *more: Any, **named: Any) -> Any:
+        if host != "rebind.example":
+            return real(host, port, *more, **named)
+        asked.append(host)
+        address = "93.184.216.34" if len(asked) == 1 else "127.0.0.1"
+        return real(address, receiver.port if len(asked) > 1 else port, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=20)
+    try:
+        outcome = await channel.send(Target(f"json://rebind.example:{receiver.port}/hidden"), NOTIFICATION)
+    finally:
+        channel.close()
+
+    assert len(asked) == 2, "it was judged, and then connected to"
+    assert isinstance(outcome, Transient)
+    assert receiver.bodies == []
 
 
 async def test_a_private_mail_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
