@@ -30,7 +30,12 @@ def build(settings: MonitorSettings | None = None) -> Service:
     )
     policy = EgressPolicy(allow_private=chosen.allow_private_sources)
     registry = load_adapters(
-        AdapterOptions(policy=policy, timeout_seconds=chosen.probe_timeout_s, platforms=chosen.platforms)
+        AdapterOptions(
+            policy=policy,
+            timeout_seconds=chosen.probe_timeout_s,
+            platforms=chosen.platforms,
+            ffmpeg=chosen.ffmpeg,
+        )
     )
     for failure in registry.failures:
         log.warning("adapter.not_loaded", reason=failure)

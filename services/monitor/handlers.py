@@ -56,8 +56,10 @@ def handlers() -> Handlers:
 
 async def _see(command: CheckChannel, work: Work) -> Observation | None:
     """What the platform says; ``None`` where it says nothing, which is noted."""
+    prober = work.resource(Prober)
+    received = prober.disturbs(command) and not command.broken and await _is_received(command, work)
     try:
-        return _observation(command, await work.resource(Prober).probe(command))
+        return _observation(command, await prober.probe(command, received=received))
     except ProbeError as error:
         channel = await work.load(CHANNEL, command.streamer_id)
         if isinstance(error, UnknownSite) and channel.state.known:
@@ -66,6 +68,14 @@ async def _see(command: CheckChannel, work: Work) -> Observation | None:
         failed = domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
         await work.append(channel, failed)
         return None
+
+
+async def _is_received(command: CheckChannel, work: Work) -> bool:
+    """Whether, as far as is known here, the channel's media is being recorded: its session is open and was not suspended."""
+    open_id = await store.open_session(await work.begin(), command.streamer_id)
+    session = await work.load(SESSION, open_id) if open_id else None
+    await work.commit()  # no transaction is open while the platform is asked
+    return session is not None and session.state.suspended_at is None
 
 
 def _observation(command: CheckChannel, probe: Probe) -> Observation:

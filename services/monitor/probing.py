@@ -55,10 +55,14 @@ class Prober:
             await self._session.close()
         await self._registry.close()
 
-    async def probe(self, check: CheckChannel) -> Probe:
-        """Ask once and announce the sources found; raises a ProbeError, which is announced too."""
+    def disturbs(self, check: CheckChannel) -> bool:
+        """Whether asking may take the place of who receives the channel's media."""
+        return self._registry.disturbs(check.url)
+
+    async def probe(self, check: CheckChannel, *, received: bool = False) -> Probe:
+        """Ask once and announce the sources found; raises a ProbeError, which is announced too. `received`: see `ChannelRef`."""
         try:
-            probe = await self._ask(check)
+            probe = await self._ask(check, received)
         except ProbeError as error:
             if error.fatal:
                 # Whoever records a page wants to know whether it goes on: one that nobody knows any more shows no broadcast.
@@ -67,12 +71,12 @@ class Prober:
         await self._announce(check, live=probe.live, probe=probe)
         return probe
 
-    async def _ask(self, check: CheckChannel) -> Probe:
+    async def _ask(self, check: CheckChannel, received: bool) -> Probe:
         unknown = UnknownSite("nobody knows this site")
         candidates = self._registry.candidates(check.url, check.engine)
         for platform in candidates:
             try:
-                probe = await self._ask_one(platform, check)
+                probe = await self._ask_one(platform, check, received)
             except UnknownSite as error:
                 unknown = error
                 continue
@@ -81,11 +85,11 @@ class Prober:
             return probe
         raise unknown
 
-    async def _ask_one(self, platform: PlatformAdapter, check: CheckChannel) -> Probe:
+    async def _ask_one(self, platform: PlatformAdapter, check: CheckChannel, received: bool) -> Probe:
         try:
-            async with _turn(platform), asyncio.timeout(self._timeout_s):
+            async with nullcontext() if received else _turn(platform), asyncio.timeout(self._timeout_s):
                 login = (await self._login(check.network)).limited_to(platform.cookie_domains(check.url))
-                reference = ChannelRef(check.url, check.quality, check.protocol, check.network, login)  # type: ignore[arg-type]
+                reference = ChannelRef(check.url, check.quality, check.protocol, check.network, login, received)  # type: ignore[arg-type]
                 async with self._session_for(check.network, login) as session:
                     return await platform.probe(reference, session)
         except RefusedAddress as error:

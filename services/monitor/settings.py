@@ -21,3 +21,5 @@ class MonitorSettings(ServiceSettings):
     """Checks that run at the same time in this replica."""
     platforms: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Options of single adapters, e.g. ``MONITOR_PLATFORMS__BILIBILI__API=http://127.0.0.1:9000``."""
+    ffmpeg: str = ""
+    """The ffmpeg that tries RTMP and SRT addresses. Empty: the packaged one."""

@@ -15,6 +15,7 @@ import psutil
 import pytest
 from aiohttp import web
 from chassis.accounts import Login
+from chassis.dialled import LISTED, PROTOCOLS
 from chassis.egress import EgressPolicy
 from chassis.programs import locate_ffmpeg, open_program
 from chassis.waiting import wait_for_event
@@ -33,7 +34,7 @@ from services.downloader.adapters.engine import (
     Take,
 )
 from services.downloader.adapters.engines import EngineOptions, Engines
-from services.downloader.adapters.ffmpeg import CONTINUOUS, LISTED, PROTOCOLS
+from services.downloader.adapters.ffmpeg import CONTINUOUS
 from services.downloader.adapters.sources import FixedSources
 from services.downloader.splitting import bounds_of
 from tests.deadline import DEADLINE_S

@@ -5,14 +5,32 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from contracts.values import Network
 from yarl import URL
 
 from chassis.accounts import Login
-from chassis.egress import EgressPolicy, open_session
+from chassis.egress import EgressPolicy, open_session, resolve_checked
+
+
+class Reach(Protocol):
+    """How connections of somebody are made; ``connect_timeout_s`` in seconds."""
+
+    @property
+    def policy(self) -> EgressPolicy: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def proxy(self) -> str | None:
+        """With its login."""
+
+    @property
+    def connect_timeout_s(self) -> float: ...
+
 
 FAMILIES = {"any": socket.AF_UNSPEC, "4": socket.AF_INET, "6": socket.AF_INET6}
 
@@ -20,6 +38,15 @@ FAMILIES = {"any": socket.AF_UNSPEC, "4": socket.AF_INET, "6": socket.AF_INET6}
 def family_of(address: str) -> socket.AddressFamily:
     """The family of an address that is written in numbers."""
     return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+async def judged_address(host: str, port: int, reach: Reach) -> str:
+    """One address of a host, judged and of the wanted family; raises RefusedAddress, or OSError when there is none."""
+    family = FAMILIES[reach.network.ip_version]
+    for address in await resolve_checked(host, reach.policy, port):
+        if family in (socket.AF_UNSPEC, family_of(address)):
+            return address
+    raise OSError("no address of the wanted family")
 
 
 def proxy_of(network: Network, login: Login) -> str | None:

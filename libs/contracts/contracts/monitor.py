@@ -11,6 +11,7 @@ class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
 
     ``network``: how the platform is reached, and with whose account. What is secret about it is asked of its owner.
     ``engine``: what the channel is recorded with; yt-dlp then also says whether there is anything to record.
+    ``broken``: whoever asks was receiving the media, or wants to, and does not.
     """
 
     streamer_id: Id
@@ -22,6 +23,7 @@ class CheckChannel(Command, type="monitor.check_channel.v1", key="streamer_id"):
     filters: Filters = Filters()
     network: Network = Network()
     engine: EngineName = EngineName.NATIVE
+    broken: bool = False
 
 
 class CloseSession(Command, type="monitor.close_session.v1", key="streamer_id"):

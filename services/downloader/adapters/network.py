@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import socket
 from dataclasses import dataclass
 
 import aiohttp
 from chassis.accounts import Login
-from chassis.egress import MEDIA_READ_BUFFER, EgressPolicy, resolve_checked
-from chassis.network import FAMILIES, asking, family_of, open_network_session, proxy_of
+from chassis.egress import MEDIA_READ_BUFFER, EgressPolicy
+from chassis.network import asking, open_network_session, proxy_of
 from contracts.values import Network, Source
 from yarl import URL
 
@@ -68,12 +67,3 @@ def host_of(source: Source) -> str:
         return (URL(source.url).host or "").lower()
     except ValueError:
         return ""
-
-
-async def judged_address(host: str, port: int, access: Access) -> str:
-    """One address of a host, judged and of the wanted family; raises RefusedAddress, or OSError when there is none."""
-    family = FAMILIES[access.network.ip_version]
-    for address in await resolve_checked(host, access.policy, port):
-        if family in (socket.AF_UNSPEC, family_of(address)):
-            return address
-    raise OSError("no address of the wanted family")

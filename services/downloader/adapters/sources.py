@@ -149,6 +149,7 @@ class LiveSources:
             filters=self._effective.filters,
             network=self._effective.network,
             engine=self._effective.engine,
+            broken=True,
         )
 
 

@@ -98,6 +98,7 @@ async def test_anything_else_is_asked_again(last):
         protocol="any",
         network=network,
         engine="yt-dlp",
+        broken=True,
     )
     assert [one.open for one in signals.subscriptions] == [False]
 

@@ -66,7 +66,8 @@ class ChannelRef:
     """One channel to ask about; `quality` is "best", "worst" or a platform's own name or number for it.
 
     The session obeys `network` and carries `login` already, to those of its domains that are the platform's (see
-    `PlatformAdapter.cookie_domains`); they are here for adapters whose library opens its own connections.
+    `PlatformAdapter.cookie_domains`); they are here for adapters whose library opens its own connections. `received`: as far as is
+    known, the media is being recorded right now.
     """
 
     url: str
@@ -74,6 +75,7 @@ class ChannelRef:
     protocol: ProtocolChoice = "any"
     network: Network = Network()
     login: Login = Login()
+    received: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,11 +35,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AdapterOptions:
-    """What adapters are configured from; `platforms` holds one adapter's own settings under its name."""
+    """What adapters are configured from; `platforms` holds one adapter's own settings under its name, `ffmpeg` is the packaged one if empty."""
 
     policy: EgressPolicy
     timeout_seconds: float = 20.0
     platforms: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ffmpeg: str = ""
 
     def of(self, name: str) -> Mapping[str, str]:
         """The settings of one adapter."""
@@ -97,6 +98,10 @@ class Registry:
             return own
         known = self._known.get(url)
         return matching if known is None else [known]
+
+    def disturbs(self, url: str) -> bool:
+        """Whether asking about `url` may take the place of who receives it."""
+        return any(getattr(candidate, "disturbs", False) for candidate in self.adapters if candidate.matches(url))
 
     def remember(self, url: str, knows: PlatformAdapter) -> None:
         """This adapter knows the site of `url`, and who is asked before it does not."""

@@ -13,25 +13,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from chassis.egress import RefusedAddress, resolve_checked
-from chassis.network import FAMILIES, family_of
 from python_socks import ProxyError
 from python_socks.async_.asyncio import Proxy
 
-from services.downloader.adapters.engine import SourceFailed
-from services.downloader.adapters.network import Access
+from chassis.egress import RefusedAddress, resolve_checked
+from chassis.network import FAMILIES, Reach, family_of
 
 _READ_BYTES = 1 << 16
 log = structlog.get_logger(__name__)
 
 
 class Gate:
-    """Forwards connections to one host; remembers why the last attempt failed."""
+    """Forwards connections to one host; ``failure`` is what ended the last attempt, `reason_of` says it without addresses."""
 
-    def __init__(self, access: Access, host: str, port: int, *, tls: bool) -> None:
-        self._access, self._host, self._port, self._tls = access, host, port, tls
+    def __init__(self, reach: Reach, host: str, port: int, *, tls: bool) -> None:
+        self._reach, self._host, self._port, self._tls = reach, host, port, tls
         self._connections: set[asyncio.Task[None]] = set()
-        self.failure: SourceFailed | None = None
+        self.failure: Exception | None = None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[int]:
@@ -52,8 +50,8 @@ class Gate:
         try:
             await self._forward(reader, writer)
         except (OSError, RefusedAddress, ProxyError, TimeoutError, ssl.SSLError) as error:
-            self.failure = SourceFailed(_reason(error))
-            log.info("gate.refused", cause=str(self.failure))
+            self.failure = error
+            log.info("gate.refused", cause=reason_of(error))
         except asyncio.CancelledError:
             pass  # the server would report it as an error of its own
         finally:
@@ -61,7 +59,7 @@ class Gate:
             await _close(writer)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.timeout(self._access.connect_timeout_s):
+        async with asyncio.timeout(self._reach.connect_timeout_s):
             there_reader, there_writer = await self._connect()
         copies = [
             asyncio.create_task(_copy(reader, there_writer)),
@@ -77,14 +75,14 @@ class Gate:
             await _close(there_writer)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        addresses = await resolve_checked(self._host, self._access.policy, self._port)
-        security = _tls(self._access) if self._tls else None
+        addresses = await resolve_checked(self._host, self._reach.policy, self._port)
+        security = _tls(self._reach) if self._tls else None
         name = self._host if security else None
-        if self._access.proxy:
-            proxy = Proxy.from_url(self._access.proxy, rdns=True)
+        if self._reach.proxy:
+            proxy = Proxy.from_url(self._reach.proxy, rdns=True)
             through = await proxy.connect(self._host, self._port)
             return await asyncio.open_connection(sock=through, ssl=security, server_hostname=name)
-        family = FAMILIES[self._access.network.ip_version]
+        family = FAMILIES[self._reach.network.ip_version]
         failure: OSError = OSError("no address of the wanted family")
         for address in addresses:
             if family not in (socket.AF_UNSPEC, family_of(address)):
@@ -96,9 +94,9 @@ class Gate:
         raise failure
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def _tls(reach: Reach) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if access.network.allow_invalid_certificate:
+    if reach.network.allow_invalid_certificate:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
@@ -116,7 +114,8 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a connection failed, in words that name no secret."""
     if isinstance(error, RefusedAddress):
         return f"address refused: {error}"[:200]
     if isinstance(error, ProxyError):
