@@ -17,7 +17,7 @@ from services.danmu.adapters import douyu_stt
 from services.danmu.adapters.codec import CodecCounters, Decoded
 from services.danmu.adapters.douyu_stt import Fields, pack
 from services.danmu.adapters.links import MAX_FRAME_BYTES
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind, gathered
 
 GROUP: Final = "-9999"
 """The group that gets all messages of a room."""
@@ -120,7 +120,9 @@ def _chat(fields: Fields, now: int) -> ChatMessage | None:
         sent_at=_ms(fields.get("cst", "")),
         text=text,
         colour=COLOURS.get(fields.get("col", ""), WHITE),
-        emotes=tuple(Emote(found[0], id=found[1]) for found in list(_EMOTE.finditer(text))[:_MAX_EMOTES]),
+        emotes=gathered(
+            ((Emote(found[0], id=found[1]), found.start()) for found in _EMOTE.finditer(text)), _MAX_EMOTES
+        ),
     )
 
 

@@ -8,11 +8,11 @@ StreamHostEvent, KicksGifted). Kick's support pages: 100 Kicks are one US dollar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from services.danmu.adapters.json_fields import MAX_TEXT, count_at, dig, list_at, moment_at, number_at, text_at
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind, gathered
 
 Json = dict[str, Any]
 Handler = Callable[[Json, int], list[ChatMessage]]
@@ -46,7 +46,7 @@ def chat(data: Json, now: int) -> list[ChatMessage]:
             _colour(dig(data, "sender", "identity", "color")),
             target=text_at(data, "metadata", "original_message", "id"),
             badges=_badges(dig(data, "sender", "identity", "badges")),
-            emotes=_emotes(text),
+            emotes=gathered(_pictures(text), MAX_EMOTES),
         )
     ]
 
@@ -259,11 +259,9 @@ def _badges(value: object) -> tuple[Badge, ...]:
     return tuple(found)
 
 
-def _emotes(text: str) -> tuple[Emote, ...]:
-    """The pictures in a text, each once."""
-    found: dict[str, Emote] = {}
+def _pictures(text: str) -> Iterator[tuple[Emote, int]]:
+    """The pictures in a text, and where their names are once they stand for them."""
+    saved = 0
     for match in _EMOTE.finditer(text):
-        if len(found) >= MAX_EMOTES:
-            break
-        found.setdefault(match[1], Emote(match[2], _EMOTE_URL.format(match[1]), match[1]))
-    return tuple(found.values())
+        yield Emote(match[2], _EMOTE_URL.format(match[1]), match[1]), match.start() - saved
+        saved += len(match[0]) - len(match[2])

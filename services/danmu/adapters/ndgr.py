@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from services.danmu.adapters import protobuf
 from services.danmu.adapters.codec import CodecCounters, Decoded
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, MessageKind
+from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, MessageKind, poll
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
 from services.danmu.adapters.recent import Backlog
 
@@ -25,6 +25,7 @@ MAX_BUFFER_BYTES: Final = 4 << 20
 MAX_TEXT: Final = 4096
 MAX_NAME: Final = 256
 MAX_URI: Final = 4096
+MAX_ANSWERS: Final = 16
 
 _COLOURS: Final = (
     0xFFFFFF, 0xFF0000, 0xFF8080, 0xFFC000, 0xFFFF00, 0x00FF00, 0x00FFFF, 0x0000FF, 0xC000FF, 0x000000,
@@ -151,6 +152,8 @@ class NdgrCodec:
         for state in protobuf.messages(fields, 4)[-1:]:
             for statistics in protobuf.messages(state, 1)[-1:]:
                 decoded.popularity = max(_signed(protobuf.integer(statistics, 1)), 0)
+            for asked in protobuf.messages(state, 2)[-1:]:
+                yield from _questionnaire(asked, now)
             for marquee in protobuf.messages(state, 4)[-1:]:
                 yield from _operator(marquee, now)
             for lock in protobuf.messages(state, 5)[-1:]:
@@ -218,6 +221,17 @@ def _operator(marquee: Fields, now: int) -> Iterator[ChatMessage]:
                 badges=(Badge("moderator", "operator"),),
             )
             yield _styled(message, comment, 3)
+
+
+def _questionnaire(asked: Fields, now: int) -> Iterator[ChatMessage]:
+    """``Enquete``: 1 question, 2 answers {1 text, 3 share in thousandths}, 3 status, 1 = viewers may answer, 2 = the result."""
+    status, answers = protobuf.integer(asked, 3), protobuf.messages(asked, 2)[:MAX_ANSWERS]
+    if status in (1, 2):
+        texts = [protobuf.text(one, 1)[:MAX_NAME] for one in answers]
+        if status == 2:
+            shares = [min(max(_signed(protobuf.integer(one, 3)), 0), 1000) for one in answers]
+            texts = [f"{text} {share / 10:g}%" for text, share in zip(texts, shares, strict=True)]
+        yield poll(now, protobuf.text(asked, 1)[:MAX_NAME], texts, result=status == 2)
 
 
 def _styled(message: ChatMessage, fields: Fields, number: int) -> ChatMessage:

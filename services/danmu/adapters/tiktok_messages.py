@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from services.danmu.adapters import protobuf
-from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind, gathered
 from services.danmu.adapters.protobuf import Fields
 
 Handler = Callable[[Fields, int], list[ChatMessage]]
@@ -23,6 +23,7 @@ VIEWERS_METHOD: Final = "WebcastRoomUserSeqMessage"
 MAX_TEXT: Final = 4096
 MAX_NAME: Final = 256
 MAX_EMOTES: Final = 64
+MAX_PICTURES: Final = 512
 MAX_BADGES: Final = 16
 MAX_TARGETS: Final = 64
 
@@ -82,7 +83,11 @@ def chat(body: Fields, now: int) -> list[ChatMessage]:
     badges = base.badges
     if moderates and not any(badge.kind == "moderator" for badge in badges):
         badges = (Badge("moderator"), *badges)
-    emotes = tuple(_emote(_message(one, 2)) for one in _messages(body, 13)[:MAX_EMOTES])
+    pictures = [
+        (_emote(_message(one, 2)), min(protobuf.integer(one, 1), MAX_TEXT))
+        for one in _messages(body, 13)[:MAX_PICTURES]
+    ]
+    emotes = gathered(pictures, MAX_EMOTES)
     return [base._replace(text=protobuf.text(body, 3)[:MAX_TEXT], badges=badges, emotes=emotes)]
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind, gathered
 
 
 class ParsedLine(Protocol):
@@ -38,7 +38,7 @@ CENT: Final = 10
 """A US cent in thousandths of a dollar."""
 
 _ACTION: Final = "\x01ACTION "
-_EMOTE: Final = re.compile(r"([^:]+):([0-9]{1,5})-([0-9]{1,5})(?:,|$)")
+_PLACE: Final = re.compile(r"([0-9]{1,5})-([0-9]{1,5})")
 _EMOTE_URL: Final = "https://static-cdn.jtvnw.net/emoticons/v2/{}/default/dark/1.0"
 _TIERS: Final = {"3000": 1, "2000": 2, "1000": 3, "Prime": 3}
 _MODERATORS: Final = {"moderator", "lead_moderator", "broadcaster", "staff", "admin", "global_mod"}
@@ -232,11 +232,13 @@ def _badges(badges: str, info: str) -> tuple[Badge, ...]:
 
 
 def _emotes(text: str, value: str) -> tuple[Emote, ...]:
-    """``id:first-last,first-last/id:…``, inclusive positions in code points; each picture once, under the word it replaces."""
+    """``id:first-last,first-last/id:…``, inclusive positions in code points; each picture under the word it replaces."""
     found = []
     for item in value.split("/", MAX_EMOTES)[:MAX_EMOTES]:
-        match = _EMOTE.match(item)
-        if match and (start := int(match[2])) <= (end := int(match[3])) < len(text):
-            key = match[1][:MAX_NAME]
-            found.append(Emote(text[start : end + 1][:MAX_NAME], _EMOTE_URL.format(key), key))
-    return tuple(found)
+        key, _, places = item.partition(":")
+        for place in places.split(","):
+            match = _PLACE.fullmatch(place)
+            if key and match and (start := int(match[1])) <= (end := int(match[2])) < len(text):
+                name, key = text[start : end + 1][:MAX_NAME], key[:MAX_NAME]
+                found.append((Emote(name, _EMOTE_URL.format(key), key), start))
+    return gathered(found, MAX_EMOTES)

@@ -21,6 +21,7 @@ from services.danmu.adapters.json_fields import count_at, dig, list_at, object_a
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.youtube_actions import messages_of, stays
+from services.danmu.adapters.youtube_polls import Polls
 
 MAX_FRAME_BYTES: Final = 8 << 20
 MAX_ACTIONS: Final = 4096
@@ -52,6 +53,7 @@ class YoutubeCodec:
         self._context: dict[str, Any] = {}
         self._since = since
         self._seen = Backlog() if seen is None else seen
+        self._polls = Polls()
         self._clock = clock
 
     def _page(self, page: bytes, decoded: Decoded) -> None:
@@ -112,7 +114,7 @@ class YoutubeCodec:
         actions = list_at(chat, "actions", limit=MAX_ACTIONS)
         seconds = stays(actions)
         for action in actions:
-            found = messages_of(action, now)
+            found = messages_of(action, now) or self._polls.messages_of(action, now)
             if not found:
                 self.counters.ignore(_name(action))
             decoded.messages += [

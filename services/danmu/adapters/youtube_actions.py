@@ -9,11 +9,11 @@ chat-downloader. Texts are either ``simpleText`` or ``runs`` of texts and emoji;
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from services.danmu.adapters.json_fields import MAX_NAME, MAX_TEXT, count_at, dig, list_at, object_at, text_at
-from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
+from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind, gathered
 from services.danmu.adapters.money import parse_amount
 
 Json = dict[str, Any]
@@ -162,7 +162,7 @@ def _said(kind: MessageKind, data: Json, now: int) -> ChatMessage:
         text_at(data, "authorExternalChannelId"),
         plain(data.get("message")),
         badges=_badges(data),
-        emotes=_emotes(data.get("message")),
+        emotes=gathered(_pictures(data.get("message")), MAX_EMOTES),
     )
 
 
@@ -194,15 +194,14 @@ def _months(shown: str) -> int:
     return int(match[1]) * (MONTHS_PER_YEAR if match[2] == "year" else 1)
 
 
-def _emotes(message: object) -> tuple[Emote, ...]:
-    """The channel's own pictures in a text, each once."""
-    found: dict[str, Emote] = {}
+def _pictures(message: object) -> Iterator[tuple[Emote, int]]:
+    """The channel's own pictures in a text, and where their shortcuts stand in it."""
+    at = 0
     for run in list_at(message, "runs", limit=MAX_RUNS):
         emoji = object_at(run, "emoji")
-        if emoji.get("isCustomEmoji") is True and len(found) < MAX_EMOTES:
-            name = _shortcut(emoji)
-            found.setdefault(name, Emote(name, _picture(object_at(emoji, "image")), text_at(emoji, "emojiId")))
-    return tuple(found.values())
+        if emoji.get("isCustomEmoji") is True and at < MAX_TEXT:
+            yield Emote(_shortcut(emoji), _picture(object_at(emoji, "image")), text_at(emoji, "emojiId")), at
+        at += len(_run(run))
 
 
 def _picture(image: Json) -> str:

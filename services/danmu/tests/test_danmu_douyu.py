@@ -48,7 +48,7 @@ def test_a_chat_line_keeps_everything_it_says() -> None:
         text="hi @S/ [emot:dy101]",
         colour=0x7AC84B,
         badges=(Badge("moderator"), Badge("member", "noble", 5), Badge("fan", "粉丝", 18)),
-        emotes=(Emote("[emot:dy101]", id="dy101"),),
+        emotes=(Emote("[emot:dy101]", id="dy101", at=(7,)),),
     )
 
 

@@ -92,7 +92,7 @@ class TestEvents:
             0xFF9D00,
             target="id-0",
             badges=(Badge("moderator", "broadcaster"), Badge("member", "subscriber", 14), Badge("fan", "vip")),
-            emotes=(Emote("KEKW", "https://files.kick.com/emotes/37226/fullsize", "37226"),),
+            emotes=(Emote("KEKW", "https://files.kick.com/emotes/37226/fullsize", "37226", (0, 11)),),
         )
 
     def test_a_subscription(self) -> None:

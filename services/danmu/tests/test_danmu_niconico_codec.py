@@ -19,6 +19,7 @@ from tests.studio.niconico import Proto, delimited, encode
 
 NOW = 1_750_000_000_123
 AT = 1_750_000_000
+ASKED: Proto = [(1, "夏と冬"), (2, [(1, "夏"), (3, 625)]), (2, [(1, "冬"), (3, 375)])]
 
 
 def codec(seen: Backlog | None = None) -> NiconicoCodec:
@@ -179,6 +180,8 @@ class TestComments:
             ((2, [(23, [(1, 9), (2, "Ann follows")])]), MessageKind.FOLLOW, "", "Ann follows"),
             ((2, [(23, [(1, 7), (2, "a supporter")])]), MessageKind.MEMBERSHIP, "supporter", "a supporter"),
             ((2, [(23, [(1, 99), (2, "new")])]), MessageKind.SYSTEM, "notice", "new"),
+            ((4, [(2, [*ASKED, (3, 1)])]), MessageKind.SYSTEM, "poll", "夏と冬 / 夏 / 冬"),
+            ((4, [(2, [*ASKED, (3, 2)])]), MessageKind.SYSTEM, "poll_result", "夏と冬 / 夏 62.5% / 冬 37.5%"),
             ((4, [(5, [(1, 1)])]), MessageKind.MODERATION, "silence_on", ""),
             ((4, [(5, [])]), MessageKind.MODERATION, "silence_off", ""),
             ((4, [(9, [(1, 1)])]), MessageKind.STREAM_CLOSED, "ended", ""),
@@ -204,12 +207,13 @@ class TestComments:
     def test_what_is_of_no_use_is_counted(self) -> None:
         one = codec()
         one.feed(chunk((2, [(17, [])])))
+        one.feed(chunk((4, [(2, [*ASKED, (3, 0)])]), message_id="closed"))
         one.feed(chunk((5, [])))  # known already: the same id
         one.feed(COMMENT + b"\xff")
         one.feed(b'{"type":"schedule"}')
         one.feed(b"[]")
 
-        assert one.counters.ignored == {"payload": 1, "schedule": 1}
+        assert one.counters.ignored == {"payload": 2, "schedule": 1}
         assert one.counters.malformed == 2
 
 

@@ -114,7 +114,8 @@ class TestFrames:
 class TestMeanings:
     def test_chat_with_badges_and_emotes(self) -> None:
         badges = [{3: 4, 12: {5: "3"}}, {3: 10, 12: {5: "17"}, 22: {2: "Club"}}, {3: 8, 12: {5: "23"}}, {3: 6}]
-        emotes = [{1: 0, 2: {1: "e1", 2: {1: ["https://e/1.webp"]}}}]
+        picture = {1: "e1", 2: {1: ["https://e/1.webp"]}}
+        emotes = [{1: 0, 2: picture}, {1: 5, 2: picture}]
         message = only("WebcastChatMessage", {2: {**USER, 64: badges}, 3: "hello", 13: emotes, 18: {5: 1}})
 
         assert (message.kind, message.text, message.user, message.uid) == (MessageKind.CHAT, "hello", "Ann", "42")
@@ -125,7 +126,7 @@ class TestMeanings:
             Badge("fan", "Club", 17),
             Badge("grade", "", 23),
         )
-        assert message.emotes == (Emote("e1", "https://e/1.webp", "e1"),)
+        assert message.emotes == (Emote("e1", "https://e/1.webp", "e1", (0, 5)),)
 
     @pytest.mark.parametrize(
         ("method", "body", "kind", "action"),

@@ -110,8 +110,10 @@ class TestChat:
                 Badge("fan", "premium", 1),
             ),
             emotes=(
-                Emote("Kappa", "https://static-cdn.jtvnw.net/emoticons/v2/25/default/dark/1.0", "25"),
-                Emote("Keep", "https://static-cdn.jtvnw.net/emoticons/v2/emotesv2_x/default/dark/1.0", "emotesv2_x"),
+                Emote("Kappa", "https://static-cdn.jtvnw.net/emoticons/v2/25/default/dark/1.0", "25", (0, 13)),
+                Emote(
+                    "Keep", "https://static-cdn.jtvnw.net/emoticons/v2/emotesv2_x/default/dark/1.0", "emotesv2_x", (8,)
+                ),
             ),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -162,7 +162,7 @@ class TestItems:
             "UC42",
             "hi :wave: 😀:wave:",
             badges=(Badge("moderator", "moderator"), Badge("member", "Member (2 years)", 24), Badge("fan", "verified")),
-            emotes=(Emote(":wave:", "https://yt3/l", "UC42/abc"),),
+            emotes=(Emote(":wave:", "https://yt3/l", "UC42/abc", (3, 11)),),
         )
 
     def test_a_paid_message(self) -> None:
@@ -338,3 +338,47 @@ class TestAnything:
 
         assert (decoded.messages, codec.counters.oversized) == ([], 1)
         assert decoded.reconnect
+
+
+class TestPolls:
+    HEADER: ClassVar[dict[str, Any]] = {
+        "pollQuestion": {"simpleText": "Which?"},
+        "metadataText": runs("@ann", " • ", "9 votes"),
+    }
+
+    def poll(self, *shares: str) -> dict[str, Any]:
+        choices = [{"text": runs("Cats")}, {"text": runs("Dogs")}]
+        for choice, share in zip(choices, shares, strict=False):
+            choice["votePercentage"] = {"simpleText": share}
+        return {
+            "pollRenderer": {"liveChatPollId": "p1", "choices": choices, "header": {"pollHeaderRenderer": self.HEADER}}
+        }
+
+    def shown(self) -> dict[str, Any]:
+        panel = {"liveChatActionPanelRenderer": {"id": "panel", "contents": self.poll()}}
+        return {"showLiveChatActionPanelAction": {"panelToShow": panel}}
+
+    def voted(self, *shares: str) -> dict[str, Any]:
+        return {"updateLiveChatPollAction": {"pollToUpdate": self.poll(*shares)}}
+
+    CLOSED: ClassVar[dict[str, Any]] = {
+        "closeLiveChatActionPanelAction": {"targetPanelId": "panel", "skipOnDismissCommand": True}
+    }
+
+    def test_a_poll_is_told_once_and_its_result_when_it_is_closed(self) -> None:
+        codec = opened()
+        first = codec.feed(answer(self.shown(), self.voted("100%", "0%"))).messages
+        later = codec.feed(answer(self.voted("33%", "67%"), self.CLOSED, self.CLOSED)).messages
+
+        assert [(one.kind, one.action, one.text, one.user, one.id) for one in first + later] == [
+            (MessageKind.SYSTEM, "poll", "Which? / Cats / Dogs", "@ann", "p1"),
+            (MessageKind.SYSTEM, "poll_result", "Which? / Cats 33% / Dogs 67% / 9 votes", "@ann", "p1:result"),
+        ]
+
+    def test_who_comes_later_hears_of_it_with_the_next_vote(self) -> None:
+        assert message(self.voted("50%", "50%")).action == "poll"
+
+    def test_a_panel_that_is_no_poll_is_counted(self) -> None:
+        codec = opened()
+        assert codec.feed(answer(self.CLOSED)).messages == []
+        assert codec.counters.ignored == {"closeLiveChatActionPanelAction": 1}

@@ -7,6 +7,7 @@ of a frozen dataclass of the same size.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from json.encoder import encode_basestring
@@ -49,11 +50,16 @@ class Badge(NamedTuple):
 
 
 class Emote(NamedTuple):
-    """A picture that stands for `name` inside the text."""
+    """A picture that stands for `name` inside the text.
+
+    `at`: where, in code points from the beginning of the text, as far as the platform tells. Where the text does not hold the name, the
+    picture is shown before the character there. Without places every `name` in the text is meant.
+    """
 
     name: str
     url: str = ""
     id: str = ""
+    at: tuple[int, ...] = ()
 
 
 class ChatMessage(NamedTuple):
@@ -131,7 +137,7 @@ def _line(message: ChatMessage) -> str:
     if message.badges:
         parts.append(_badges(message.badges))
     if message.emotes:
-        parts.append(f',"emotes":{_encode(message.emotes)}')
+        parts.append(_emotes(message.emotes))
     if message[_RARE_SLICE] != _RARE_DEFAULTS:
         parts.extend([f',"{name}":{_encode(message[i])}' for i, name, default in _RARE if message[i] != default])
     parts.append("}\n")
@@ -141,6 +147,13 @@ def _line(message: ChatMessage) -> str:
 @lru_cache(maxsize=2048)
 def _badges(badges: tuple[Badge, ...]) -> str:
     return f',"badges":{_encode(badges)}'
+
+
+def _emotes(emotes: tuple[Emote, ...]) -> str:
+    """The places stand beside the pictures: a reader that does not know them must not stumble over them."""
+    pictures = f',"emotes":{_encode([emote[:3] for emote in emotes])}'
+    places = [emote.at for emote in emotes]
+    return f'{pictures},"emotes_at":{_encode(places)}' if any(places) else pictures
 
 
 def decode_line(line: bytes | str) -> ChatMessage:
@@ -157,7 +170,7 @@ def decode_line(line: bytes | str) -> ChatMessage:
         return _message(data)
     except InvalidLine:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise InvalidLine(f"not a chat message: {type(error).__name__}") from error
 
 
@@ -172,9 +185,16 @@ def _message(data: dict[str, Any]) -> ChatMessage:
         kind=_KINDS[data["kind"]],
         received_at=_typed("received_at", data["received_at"], int),
         badges=tuple(Badge(str(kind), str(name), int(level)) for kind, name, level in data.get("badges", ())),
-        emotes=tuple(Emote(str(name), str(url), str(key)) for name, url, key in data.get("emotes", ())),
+        emotes=_emotes_of(data.get("emotes", ()), data.get("emotes_at", ())),
         **values,
     )
+
+
+def _emotes_of(pictures: Sequence[Any], places: Sequence[Any]) -> tuple[Emote, ...]:
+    found = [Emote(str(name), str(url), str(key)) for name, url, key in pictures]
+    for index, at in enumerate(places):
+        found[index] = found[index]._replace(at=tuple([_typed("emotes_at", one, int) for one in at]))
+    return tuple(found)
 
 
 def _typed(name: str, value: object, kind: type[T]) -> T:

@@ -26,7 +26,9 @@ MESSAGES = st.builds(
     kind=st.sampled_from(MessageKind),
     received_at=NUMBER,
     badges=st.lists(st.builds(Badge, ANY_TEXT, ANY_TEXT, NUMBER), max_size=3).map(tuple),
-    emotes=st.lists(st.builds(Emote, ANY_TEXT, ANY_TEXT, ANY_TEXT), max_size=3).map(tuple),
+    emotes=st.lists(
+        st.builds(Emote, ANY_TEXT, ANY_TEXT, ANY_TEXT, st.lists(NUMBER, max_size=2).map(tuple)), max_size=3
+    ).map(tuple),
     **{
         name: ANY_TEXT if isinstance(default, str) else NUMBER
         for name, default in ChatMessage._field_defaults.items()
@@ -67,6 +69,16 @@ def test_a_line_names_only_what_differs_from_the_defaults() -> None:
     }
 
 
+def test_pictures_are_named_by_themselves_and_their_places_beside_them() -> None:
+    kappa, wave = Emote("Kappa", "https://e/25", "25", (0, 6)), Emote("[wave]", id="w")
+    data = json.loads(encode_line(ChatMessage(MessageKind.CHAT, 1, text="Kappa Kappa [wave]", emotes=(kappa, wave))))
+    without = json.loads(encode_line(ChatMessage(MessageKind.CHAT, 1, text="[wave]", emotes=(wave,))))
+
+    assert data["emotes"] == [["Kappa", "https://e/25", "25"], ["[wave]", "", "w"]]
+    assert data["emotes_at"] == [[0, 6], []]
+    assert "emotes_at" not in without
+
+
 def test_ordinary_text_stays_readable_in_the_line() -> None:
     assert "白花300块 🎉".encode() in encode_line(ChatMessage(MessageKind.CHAT, 1, text="白花300块 🎉"))
 
@@ -93,6 +105,8 @@ def test_a_field_of_a_later_version_is_ignored() -> None:
         b'{"kind":"chat","received_at":1,"text":5}',
         b'{"kind":"chat","received_at":1,"badges":[1]}',
         b'{"kind":"chat","received_at":1,"emotes":7}',
+        b'{"kind":"chat","received_at":1,"emotes":[["a","",""]],"emotes_at":[["0"]]}',
+        b'{"kind":"chat","received_at":1,"emotes":[],"emotes_at":[[1]]}',
         b'{"kind":"chat","received_at":1',
         b"[" * 100_000,
         b'{"kind":"chat","received_at":1,"text":"' + b"x" * MAX_LINE_BYTES + b'"}',
