@@ -1,9 +1,8 @@
-"""What each command of a Bilibili live room means, as chat messages.
+"""What viewers do in a Bilibili live room, as chat messages; `HANDLERS` has what happens to the room too, see `bilibili_room`.
 
-Field meanings: the community reference "bilibili-API-collect", page "live/message_stream" (DANMU_MSG, SEND_GIFT,
-COMBO_SEND, SUPER_CHAT_MESSAGE, GUARD_BUY, USER_TOAST_MSG, INTERACT_WORD, ROOM_CHANGE, ROOM_BLOCK_MSG, ROOM_SILENT_ON,
-CUT_OFF, WARNING), and for the protobuf variants SEND_GIFT_V2 and INTERACT_WORD_V2 the field numbers published with the
-"Bilibili-Live-API" notes and checked there against live samples.
+Field meanings: the community reference "bilibili-API-collect", page "live/message_stream" (DANMU_MSG, SEND_GIFT, COMBO_SEND,
+SUPER_CHAT_MESSAGE, GUARD_BUY, USER_TOAST_MSG, INTERACT_WORD), and for the protobuf variants SEND_GIFT_V2 and INTERACT_WORD_V2 the
+field numbers published with the "Bilibili-Live-API" notes and checked there against live samples.
 
 A handler takes the decoded JSON object and the time of receipt and may raise `MALFORMED`; the codec counts that.
 """
@@ -12,8 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from services.danmu.adapters import protobuf
 from services.danmu.adapters.bilibili_fields import (
@@ -30,9 +28,8 @@ from services.danmu.adapters.bilibili_fields import (
     text_of,
     uid_of,
 )
+from services.danmu.adapters.bilibili_room import ROOM_HANDLERS, Handler
 from services.danmu.adapters.messages import WHITE, ChatMessage, Emote, MessageKind
-
-Handler = Callable[[Json, int], list[ChatMessage]]
 
 MALFORMED: Final = (
     ValueError,
@@ -45,7 +42,6 @@ MALFORMED: Final = (
 )
 
 MAX_EMOTES: Final = 64
-MAX_TARGETS: Final = 64
 
 _NO_MEDAL: Final = (None, None)
 _ID_KEY: Final = '"id_str":"'
@@ -226,12 +222,6 @@ def super_chat(root: Json, received_at: int) -> list[ChatMessage]:
     ]
 
 
-def super_chat_deleted(root: Json, received_at: int) -> list[ChatMessage]:
-    """SUPER_CHAT_MESSAGE_DELETE: one message per id that was taken back."""
-    ids = root["data"]["ids"][:MAX_TARGETS]
-    return [_moderation(root, received_at, "delete", target=text_of(target)) for target in ids]
-
-
 def membership(root: Json, received_at: int) -> list[ChatMessage]:
     """GUARD_BUY. ``guard_level``: 1 governor, 2 admiral, 3 captain; ``price`` is per unit, in gold seeds."""
     data = root["data"]
@@ -307,75 +297,6 @@ def interaction_v2(root: Json, received_at: int) -> list[ChatMessage]:
     ]
 
 
-def room_change(root: Json, received_at: int) -> list[ChatMessage]:
-    """ROOM_CHANGE: the streamer changed the title or moved to another area."""
-    data = root["data"]
-    return [
-        ChatMessage(
-            MessageKind.ROOM_CHANGE,
-            received_at,
-            text_of(root.get("msg_id")),
-            sent_at_of(root),
-            text=text_of(data["title"], MAX_TEXT),
-            category=text_of(data.get("area_name")),
-            parent_category=text_of(data.get("parent_area_name")),
-        )
-    ]
-
-
-def _closed(action: str, reason_key: str) -> Handler:
-    def closed(root: Json, received_at: int) -> list[ChatMessage]:
-        reason = text_of(root.get(reason_key), MAX_TEXT)
-        return [
-            ChatMessage(
-                MessageKind.STREAM_CLOSED,
-                received_at,
-                text_of(root.get("msg_id")),
-                sent_at_of(root),
-                text=reason,
-                action=action,
-            )
-        ]
-
-    return closed
-
-
-def live(root: Json, received_at: int) -> list[ChatMessage]:
-    """LIVE: the broadcast (re)started."""
-    sent_at = sent_at_of(root, root.get("live_time"))
-    return [ChatMessage(MessageKind.SYSTEM, received_at, text_of(root.get("msg_id")), sent_at, action="live")]
-
-
-def _moderation(root: Json, received_at: int, action: str, **values: Any) -> ChatMessage:
-    message_id = text_of(root.get("msg_id"))
-    return ChatMessage(MessageKind.MODERATION, received_at, message_id, sent_at_of(root), action=action, **values)
-
-
-def warning(root: Json, received_at: int) -> list[ChatMessage]:
-    """WARNING: the platform's staff warns the streamer."""
-    return [_moderation(root, received_at, "warn", text=text_of(root.get("msg"), MAX_TEXT))]
-
-
-def muted(root: Json, received_at: int) -> list[ChatMessage]:
-    """ROOM_BLOCK_MSG: a viewer may not write any more; the fields appear on both levels, sometimes only on the outer."""
-    data = root.get("data") or root
-    target = uid_of(data.get("uid") or root.get("uid"))
-    return [_moderation(root, received_at, "mute", user=text_of(data.get("uname") or root.get("uname")), target=target)]
-
-
-def silenced(root: Json, received_at: int) -> list[ChatMessage]:
-    """ROOM_SILENT_ON: nobody below a ``type`` (level, medal, member) and ``level`` may write."""
-    data = root["data"]
-    return [
-        _moderation(root, received_at, "silence_on", text=text_of(data.get("type")), level=int_of(data.get("level")))
-    ]
-
-
-def unsilenced(root: Json, received_at: int) -> list[ChatMessage]:
-    """ROOM_SILENT_OFF."""
-    return [_moderation(root, received_at, "silence_off")]
-
-
 HANDLERS: Final[dict[str, Handler]] = {
     "DANMU_MSG": chat,
     "DANMU_MSG_MIRROR": mirrored_chat,
@@ -384,18 +305,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "COMBO_SEND": combo,
     "SUPER_CHAT_MESSAGE": super_chat,
     "SUPER_CHAT_MESSAGE_JPN": super_chat,
-    "SUPER_CHAT_MESSAGE_DELETE": super_chat_deleted,
     "GUARD_BUY": membership,
     "USER_TOAST_MSG": toast,
     "INTERACT_WORD": interaction,
     "INTERACT_WORD_V2": interaction_v2,
-    "ROOM_CHANGE": room_change,
-    "ROOM_LOCK": _closed("locked", "expire"),
-    "CUT_OFF": _closed("cut_off", "msg"),
-    "PREPARING": _closed("ended", "msg"),
-    "LIVE": live,
-    "WARNING": warning,
-    "ROOM_BLOCK_MSG": muted,
-    "ROOM_SILENT_ON": silenced,
-    "ROOM_SILENT_OFF": unsilenced,
+    **ROOM_HANDLERS,
 }

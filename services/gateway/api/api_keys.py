@@ -10,10 +10,10 @@ from pydantic import Field
 
 from services.gateway.api.context import Parts, metadata_of
 from services.gateway.api.login import Somebody
+from services.gateway.api.operations import ApiKey, NewApiKey
 from services.gateway.api.outcome import resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import Refusal, not_found
-from services.gateway.api.resources import ApiKey, NewApiKey
 from services.gateway.domain import Principal
 from services.gateway.store import accounts as store
 

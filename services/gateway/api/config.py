@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from services.gateway.api.context import Parts, fresh_key
 from services.gateway.api.outcome import ACCEPTED, change, erase, resource
 from services.gateway.api.paging import Page, Paged
-from services.gateway.api.problems import not_found
+from services.gateway.api.problems import existing
 from services.gateway.api.resources import SharedLayer
 from services.gateway.api.security import allow, changing, guard_layer, reading
 from services.gateway.api.versions import Expected, require
@@ -154,10 +154,7 @@ async def _load(parts: Parts, layer_id: str) -> dict[str, Any] | None:
 
 
 async def _existing(parts: Parts, layer_id: str, what: str, name: str) -> dict[str, Any]:
-    item = await _load(parts, layer_id)
-    if item is None:
-        raise not_found(what, name)
-    return item
+    return existing(await _load(parts, layer_id), what, name)
 
 
 async def _existing_template(parts: Parts, template_id: str) -> dict[str, Any]:

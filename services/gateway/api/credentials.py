@@ -11,10 +11,10 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field, SecretStr, ValidationError
 
 from services.gateway.api.context import Gateway, Parts
+from services.gateway.api.operations import Credential
 from services.gateway.api.outcome import ACCEPTED, change, erase, resource
 from services.gateway.api.paging import Page, Paged
-from services.gateway.api.problems import not_found
-from services.gateway.api.resources import Credential
+from services.gateway.api.problems import existing
 from services.gateway.api.security import changing, reading
 from services.gateway.api.versions import Expected, require
 from services.gateway.store import views
@@ -100,7 +100,4 @@ async def _load(parts: Gateway, credential_id: str) -> dict[str, Any] | None:
 
 
 async def _existing(parts: Gateway, credential_id: str) -> dict[str, Any]:
-    item = await _load(parts, credential_id)
-    if item is None:
-        raise not_found("credential", credential_id)
-    return item
+    return existing(await _load(parts, credential_id), "credential", credential_id)

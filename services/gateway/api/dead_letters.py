@@ -9,10 +9,10 @@ from contracts.values import Id
 from fastapi import APIRouter, Query, Request, Response
 
 from services.gateway.api.context import Gateway, Parts
+from services.gateway.api.operations import DeadLetter
 from services.gateway.api.outcome import ACCEPTED, change, erase, resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import not_found
-from services.gateway.api.resources import DeadLetter
 from services.gateway.api.security import changing, reading
 from services.gateway.store import views
 

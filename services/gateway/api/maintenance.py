@@ -11,10 +11,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from services.gateway.api.context import Parts, fresh_key
+from services.gateway.api.operations import Projection
 from services.gateway.api.outcome import ACCEPTED, change
 from services.gateway.api.paging import Page
 from services.gateway.api.problems import Refusal, not_found
-from services.gateway.api.resources import Projection
 from services.gateway.api.security import administering, reading
 from services.gateway.projections import MODELS
 from services.gateway.projections.rebuild import RebuildRunning, UnknownProjection

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, SecretStr
 
 from services.gateway.api.context import Gateway, Parts, fresh_key
+from services.gateway.api.operations import Notification
+from services.gateway.api.operations import Target as TargetView
 from services.gateway.api.outcome import ACCEPTED, change, erase, resource
 from services.gateway.api.paging import Page, Paged
-from services.gateway.api.problems import not_found
-from services.gateway.api.resources import Notification
-from services.gateway.api.resources import Target as TargetView
+from services.gateway.api.problems import existing
 from services.gateway.api.security import changing, reading
 from services.gateway.api.versions import Expected, require
 from services.gateway.store import views
@@ -142,7 +142,4 @@ async def _load(parts: Gateway, target_id: str) -> dict[str, Any] | None:
 
 
 async def _existing(parts: Gateway, target_id: str) -> dict[str, Any]:
-    item = await _load(parts, target_id)
-    if item is None:
-        raise not_found("notification target", target_id)
-    return item
+    return existing(await _load(parts, target_id), "notification target", target_id)

@@ -14,7 +14,7 @@ from pydantic import Field
 from services.gateway.api.context import Gateway, Parts, fresh_key
 from services.gateway.api.outcome import ACCEPTED, change, resource
 from services.gateway.api.paging import MAX_LIMIT, Page, Paged
-from services.gateway.api.problems import not_found
+from services.gateway.api.problems import existing, not_found
 from services.gateway.api.resources import Job, Run, RunWithJobs
 from services.gateway.api.security import allow, changing, guard_steps, reading
 from services.gateway.domain import Principal
@@ -120,10 +120,7 @@ async def _load(parts: Gateway, run_id: str) -> dict[str, Any] | None:
 
 
 async def _existing(parts: Gateway, run_id: str) -> dict[str, Any]:
-    item = await _load(parts, run_id)
-    if item is None:
-        raise not_found("pipeline run", run_id)
-    return item
+    return existing(await _load(parts, run_id), "pipeline run", run_id)
 
 
 def _live(parts: Gateway, item: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,13 @@ def not_found(what: str, id: str) -> Refusal:
     return Refusal(404, f"there is no {what} {id}")
 
 
+def existing(item: dict[str, Any] | None, what: str, id: str) -> dict[str, Any]:
+    """What was looked for. Raises the refusal of `not_found`."""
+    if item is None:
+        raise not_found(what, id)
+    return item
+
+
 def problem(
     status: int,
     title: str,

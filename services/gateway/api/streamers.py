@@ -16,7 +16,7 @@ from services.gateway.api.context import Parts, fresh_key, metadata_of
 from services.gateway.api.events import EventItem, event_page
 from services.gateway.api.outcome import ACCEPTED, Accepted, accepted, change, erase, resource
 from services.gateway.api.paging import Page, Paged
-from services.gateway.api.problems import not_found
+from services.gateway.api.problems import existing
 from services.gateway.api.resources import Streamer
 from services.gateway.api.security import allow, changing, guard_layer, reading
 from services.gateway.api.versions import Expected
@@ -151,10 +151,7 @@ def _loader(parts: Parts, streamer_id: str) -> Any:
 
 
 async def _existing(parts: Parts, streamer_id: str) -> dict[str, Any]:
-    item: dict[str, Any] | None = await _loader(parts, streamer_id)()
-    if item is None:
-        raise not_found("streamer", streamer_id)
-    return item
+    return existing(await _loader(parts, streamer_id)(), "streamer", streamer_id)
 
 
 def _live(parts: Parts, item: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from services.gateway.api.context import Gateway, Parts, fresh_key
 from services.gateway.api.outcome import ACCEPTED, change, resource
 from services.gateway.api.paging import Page, Paged
-from services.gateway.api.problems import not_found
+from services.gateway.api.problems import existing
 from services.gateway.api.resources import Upload
 from services.gateway.api.security import changing, reading
 from services.gateway.store import views
@@ -78,10 +78,7 @@ async def _load(parts: Gateway, upload_id: str) -> dict[str, Any] | None:
 
 
 async def _existing(parts: Gateway, upload_id: str) -> dict[str, Any]:
-    item = await _load(parts, upload_id)
-    if item is None:
-        raise not_found("upload", upload_id)
-    return item
+    return existing(await _load(parts, upload_id), "upload", upload_id)
 
 
 def _live(parts: Gateway, item: dict[str, Any]) -> dict[str, Any]:

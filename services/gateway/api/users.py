@@ -11,10 +11,10 @@ from pydantic import Field, SecretStr
 
 from services.gateway.api.context import Parts, address_of, metadata_of
 from services.gateway.api.login import Somebody
+from services.gateway.api.operations import User
 from services.gateway.api.outcome import resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import Refusal, not_found
-from services.gateway.api.resources import User
 from services.gateway.api.security import administering, allow
 from services.gateway.domain import MAX_PASSWORD, MIN_PASSWORD
 from services.gateway.store import accounts as store
