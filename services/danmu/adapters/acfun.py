@@ -13,13 +13,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from services.danmu.adapters import protobuf, webcast
 from services.danmu.adapters.acfun_link import PRODUCT, Down, Link
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.links import MAX_FRAME_BYTES
 from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
@@ -66,7 +65,7 @@ class AcfunCodec:
         self,
         ticket: Ticket,
         gifts: Mapping[int, Gift] | None = None,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
         chance: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.counters = CodecCounters()

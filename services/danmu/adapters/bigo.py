@@ -15,12 +15,11 @@ import binascii
 import hashlib
 import json
 import re
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.links import MAX_FRAME_BYTES
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 
@@ -69,7 +68,7 @@ class BigoCodec:
         self,
         room_id: str,
         visitor: Visitor,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self.counters = CodecCounters()
         self._room_id, self._visitor, self._clock = room_id, visitor, clock

@@ -18,7 +18,8 @@ import aiohttp
 from yarl import URL
 
 from services.danmu.adapters.bigo import BigoCodec, Visitor
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace, now_ms
+from services.danmu.adapters.codec import now_ms
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.web import USER_AGENT, fetch_json

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import brotli
 from pydantic_core import from_json
 
 from services.danmu.adapters.bilibili_commands import HANDLERS, MALFORMED
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 
 MAX_NESTING: Final = 8
@@ -65,10 +64,6 @@ class _TooLarge(Exception):
     """The frame holds more than its allowance."""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def pack(operation: int, body: bytes, version: int = VERSION_HEARTBEAT) -> bytes:
     """One packet."""
     return HEADER.pack(HEADER_BYTES + len(body), HEADER_BYTES, version, operation, 1) + body
@@ -77,7 +72,7 @@ def pack(operation: int, body: bytes, version: int = VERSION_HEARTBEAT) -> bytes
 class BilibiliCodec:
     """One connection's codec; make a new one for each connection. `clock` gives unix milliseconds."""
 
-    def __init__(self, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self._clock = clock
         self._super_chats: deque[str] = deque(maxlen=_SEEN_SUPER_CHATS)

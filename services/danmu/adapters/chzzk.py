@@ -15,11 +15,10 @@ The chat says nothing about the title or the end of a broadcast: both are to be 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
 
 MAX_FRAME_BYTES: Final = 4 << 20
@@ -63,10 +62,6 @@ _INT_MAX: Final = (1 << 63) - 1
 Json = dict[str, Any]
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def chat_server(chat_channel: str) -> int:
     """Which of the servers ``kr-ss1`` … ``kr-ss9`` has a chat channel: the sum of its characters, by nine."""
     return sum(map(ord, chat_channel)) % 9 + 1
@@ -75,7 +70,7 @@ def chat_server(chat_channel: str) -> int:
 class ChzzkCodec:
     """One connection's codec; make a new one for each connection. `clock` gives unix milliseconds."""
 
-    def __init__(self, chat_channel: str, token: str = "", clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, chat_channel: str, token: str = "", clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self._channel, self._token, self._clock = chat_channel, token, clock
 

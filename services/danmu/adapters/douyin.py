@@ -11,18 +11,17 @@ WebcastSocialMessage is a share.
 from __future__ import annotations
 
 import re
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from services.danmu.adapters import protobuf, webcast
-from services.danmu.adapters.codec import CodecCounters, Decoded
-from services.danmu.adapters.links import MAX_FRAME_BYTES
+from services.danmu.adapters.codec import Decoded, now_ms
+from services.danmu.adapters.combos import Combos
 from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
-from services.danmu.adapters.tiktok import Combos
 from services.danmu.adapters.tiktok_messages import Gift, gift_of
+from services.danmu.adapters.webcast_codec import WebcastCodec
 
 MAX_TEXT: Final = 4096
 MAX_NAME: Final = 256
@@ -40,18 +39,11 @@ _SEEN: Final = 2048
 """Some messages come twice, half a second apart, with the same id."""
 
 
-class DouyinCodec:
-    """One connection's codec for one broadcast's room. `combos` may be those of the connection before; `clock`: unix milliseconds."""
+class DouyinCodec(WebcastCodec):
+    """One connection's codec for one broadcast's room."""
 
-    def __init__(
-        self,
-        room_id: int,
-        combos: Combos | None = None,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-    ) -> None:
-        self.counters = CodecCounters()
-        self._room_id, self._clock = room_id, clock
-        self._combos = combos or Combos()
+    def __init__(self, room_id: int, combos: Combos | None = None, clock: Callable[[], int] = now_ms) -> None:
+        super().__init__(room_id, combos, clock)
         self._seen: deque[int] = deque(maxlen=_SEEN)
         self._known: set[int] = set()
 
@@ -59,22 +51,7 @@ class DouyinCodec:
         """Due at once and every 10 s: a frame with nothing but its type."""
         return webcast.field(7, b"hb")
 
-    def feed(self, frame: bytes) -> Decoded:
-        """Everything in one frame, and the rows of gifts that have ended meanwhile. Never raises."""
-        decoded, now = Decoded(), self._clock()
-        if len(frame) > MAX_FRAME_BYTES:
-            self.counters.oversized += 1
-            return decoded
-        try:
-            self._frame(protobuf.parse(frame), decoded, now)
-        except InvalidMessage:
-            self.counters.malformed += 1
-        except webcast.TooLarge:
-            self.counters.oversized += 1
-        decoded.messages += [in_yuan(message) for message in self._combos.silent(now)]
-        return decoded
-
-    def _frame(self, push: Fields, decoded: Decoded, now: int) -> None:
+    def _push(self, push: Fields, decoded: Decoded, now: int) -> None:
         kind = protobuf.text(push, 7)
         if kind in ("msg", "hb"):
             decoded.authenticated = True
@@ -106,9 +83,12 @@ class DouyinCodec:
         if method == VIEWERS:
             decoded.popularity = min(protobuf.integer(body, 3), _INT_MAX)
         elif method == GIFT:
-            decoded.messages += [in_yuan(one) for one in self._combos.add(_gift(body, number, now), now)]
+            decoded.messages += [self._priced(one) for one in self._combos.add(_gift(body, number, now), now)]
         elif read is not None and (message := read(body, now)) is not None:
             decoded.messages.append(message._replace(id=str(number & _MAX_ID) if number else ""))
+
+    def _priced(self, gift: ChatMessage) -> ChatMessage:
+        return in_yuan(gift)
 
     def _is_new(self, number: int) -> bool:
         if not number:

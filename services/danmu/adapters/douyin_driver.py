@@ -21,12 +21,13 @@ import aiohttp
 from yarl import URL
 
 from services.danmu.adapters import douyin_sign
+from services.danmu.adapters.codec import now_ms
+from services.danmu.adapters.combos import Combos
 from services.danmu.adapters.douyin import DouyinCodec, in_yuan
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace, now_ms
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.source import Heard
-from services.danmu.adapters.tiktok import Combos
 from services.danmu.adapters.web import USER_AGENT, cookie_of, fetch, fetch_json
 
 PAGES: Final = "https://live.douyin.com"

@@ -9,12 +9,11 @@ Unconfirmed: the fields of the messages about nobles, and that the list of gifts
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from services.danmu.adapters import douyu_stt
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.douyu_stt import Fields, pack
 from services.danmu.adapters.links import MAX_FRAME_BYTES
 from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, Emote, MessageKind, gathered
@@ -51,7 +50,7 @@ class DouyuCodec:
         self,
         room_id: str,
         gifts: Mapping[str, Gift] | None = None,
-        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self.counters = CodecCounters()
         self._room_id, self._gifts, self._clock = room_id, gifts or {}, clock

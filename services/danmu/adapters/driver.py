@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from chassis.egress import EgressPolicy, RefusedAddress
 
-from services.danmu.adapters.codec import ChatCodec, CodecCounters, Decoded
+from services.danmu.adapters.codec import ChatCodec, CodecCounters, Decoded, now_ms
 from services.danmu.adapters.links import Frame, Framing, Link, LinkBroken, Server, TcpLink, WebSocketLink
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ConnectionChange, ConnectionState, Heard
@@ -284,8 +284,3 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ValueError) and not isinstance(error, RefusedAddress):
         return f"{type(error).__name__}: {str(error).partition('://')[0][:200]}"
     return str(error)[:500] or type(error).__name__
-
-
-def now_ms() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -10,13 +10,12 @@ and that what a message on the board cost is in yuan.
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from services.danmu.adapters import tars
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.links import MAX_FRAME_BYTES
 from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, MessageKind
 from services.danmu.adapters.tars import InvalidTars, Struct, integer, nested, put_bytes, put_int, raw, structs, text
@@ -47,7 +46,7 @@ _SEEN: Final = 1024
 class HuyaCodec:
     """One connection's codec for the room of the broadcaster `uid`; `clock` gives unix milliseconds."""
 
-    def __init__(self, uid: int, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, uid: int, clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self._uid, self._clock = uid, clock
         self._seen: deque[str] = deque(maxlen=_SEEN)

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.json_fields import count_at, object_at, parse_json, text_at
 from services.danmu.adapters.kick_events import HANDLERS
 from services.danmu.adapters.recent import RecentIds
@@ -29,10 +28,6 @@ USUAL_ACTIVITY_S: Final = 120.0
 _APP_EVENT: Final = "App\\Events\\"
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class KickCodec:
     """One connection's codec; `channel_id` 0: unknown. `seen` goes from connection to connection."""
 
@@ -41,7 +36,7 @@ class KickCodec:
         chatroom_id: int,
         channel_id: int = 0,
         seen: RecentIds | None = None,
-        clock: Callable[[], int] = _now_ms,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self.counters = CodecCounters()
         self._chatroom = f"chatrooms.{chatroom_id}.v2"

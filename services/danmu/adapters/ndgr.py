@@ -10,15 +10,14 @@ notifications); the values of named colours: Niconico's list of comment commands
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from services.danmu.adapters import protobuf
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.messages import WHITE, Badge, ChatMessage, MessageKind, poll
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
-from services.danmu.adapters.recent import Backlog
+from services.danmu.adapters.recent import BacklogCodec
 
 MAX_MESSAGE_BYTES: Final = 1 << 20
 MAX_BUFFER_BYTES: Final = 4 << 20
@@ -51,10 +50,6 @@ _NOTICES_V2: Final = {
 }
 _POINTS: Final = re.compile(r"(\d{1,9})pt")
 _INT64: Final = 1 << 63
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Entry(NamedTuple):
@@ -113,14 +108,8 @@ def parse_entry(data: bytes) -> Entry | None:
     return None
 
 
-class NdgrCodec:
+class NdgrCodec(BacklogCodec):
     """The codec of all segments of a programme; `seen` keeps what a reconnection repeats from being told twice."""
-
-    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
-        self.counters = CodecCounters()
-        self._seen = Backlog() if seen is None else seen
-        self._clock = clock
-        self._seen.join(clock())
 
     def heartbeat(self) -> None:
         """None: an answer is only read."""

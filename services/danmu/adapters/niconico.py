@@ -14,11 +14,10 @@ from __future__ import annotations
 import html
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.json_fields import count_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.ndgr import NdgrCodec
@@ -31,10 +30,6 @@ COMMENT: Final = b"\0"
 """Stands before each message of the comment server; no JSON text begins with it."""
 
 _PROPS: Final = re.compile(r'data-props="([^"]*)"')
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def watch_socket(page: bytes) -> str:
@@ -51,7 +46,7 @@ def watch_socket(page: bytes) -> str:
 class NiconicoCodec:
     """One session's codec, which takes the messages of the comment server too. `view_uri`: where that is, once it was said."""
 
-    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = now_ms) -> None:
         self.view_uri = ""
         self._comments = NdgrCodec(seen, clock)
         self._clock = clock

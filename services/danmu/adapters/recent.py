@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
+
+from services.danmu.adapters.codec import CodecCounters, now_ms
 
 RECENT_IDS: Final = 8192
 """More than any platform repeats when a chat is joined."""
@@ -46,3 +49,13 @@ class Backlog(RecentIds):
         """When a message counts as received that comes now; unix milliseconds."""
         self._heard_at = now
         return max(sent_at, self._floor) if 0 < sent_at < self._joined_at else now
+
+
+class BacklogCodec:
+    """What a codec begins with whose platform repeats the last messages: `seen` goes from connection to connection."""
+
+    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = now_ms) -> None:
+        self.counters = CodecCounters()
+        self._seen = Backlog() if seen is None else seen
+        self._clock = clock
+        self._seen.join(clock())

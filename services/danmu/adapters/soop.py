@@ -11,11 +11,10 @@ What the services mean: `soop_services`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.soop_services import HANDLERS, MALFORMED
 
 MAX_FRAME_BYTES: Final = 4 << 20
@@ -36,10 +35,6 @@ _GUEST: Final = "16"
 """The user flag of somebody who is not signed in: bit 4 of the platform's flags."""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def pack(service: int, *fields: str) -> bytes:
     """One packet; without fields its body is a lone separator."""
     body = "".join((SEPARATOR, *(field + SEPARATOR for field in fields))).encode()
@@ -52,7 +47,7 @@ class SoopCodec:
     `chat_no` and `ticket` are what the live API says of the broadcast (``CHATNO``, ``FTK``); `clock` gives unix milliseconds.
     """
 
-    def __init__(self, chat_no: str, ticket: str = "", clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, chat_no: str, ticket: str = "", clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self._chat_no, self._ticket, self._clock = _plain(chat_no), _plain(ticket), clock
 

@@ -12,97 +12,19 @@ What the methods mean: `tiktok_messages`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Final
 
 from services.danmu.adapters import protobuf, webcast
-from services.danmu.adapters.codec import CodecCounters, Decoded
-from services.danmu.adapters.messages import ChatMessage
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.protobuf import Fields, InvalidMessage
-from services.danmu.adapters.tiktok_messages import GIFT_METHOD, HANDLERS, VIEWERS_METHOD, Gift, gift_of
-
-MAX_FRAME_BYTES: Final = 8 << 20
-MAX_COMBOS: Final = 4096
-COMBO_SILENCE_MS: Final = 15_000
-"""A combination whose end was not heard is over when it did not grow for this long; the page ends it after a few seconds."""
-COMBO_MEMORY_MS: Final = 120_000
+from services.danmu.adapters.tiktok_messages import GIFT_METHOD, HANDLERS, VIEWERS_METHOD, gift_of
+from services.danmu.adapters.webcast_codec import WebcastCodec
 
 _MAX_ID: Final = (1 << 64) - 1
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class _Combo:
-    """Gifts of one kind from one viewer in quick succession. `counted`: how many of them have been told."""
-
-    __slots__ = ("at", "counted", "last")
-
-    def __init__(self, last: Gift) -> None:
-        self.last, self.at, self.counted = last, 0, 0
-
-    def told(self) -> list[ChatMessage]:
-        """What has not been told yet, as one gift."""
-        fresh = self.last.total - self.counted
-        if fresh <= 0:
-            return []
-        self.counted = self.last.total
-        return [self.last.times(fresh)]
-
-
-class Combos:
-    """Makes one gift of those that are sent in a row: each step comes as a message with the sum so far.
-
-    The gift is told when the row ends, or when nothing was added for a while, for the end is not always sent. One table may
-    serve several connections to a room, so that a row which a reconnection interrupts is still one gift.
-    """
-
-    def __init__(self) -> None:
-        self._open: dict[tuple[str, int, int], _Combo] = {}
-
-    def add(self, gift: Gift, now: int) -> list[ChatMessage]:
-        """One step; the gift when this was the last."""
-        if not gift.combines:
-            return [gift.message]
-        key = (gift.message.uid, gift.gift_id, gift.group_id)
-        combo = self._open.pop(key, None) or _Combo(gift)
-        if gift.total >= combo.last.total:
-            combo.last = gift
-        combo.at = now
-        if gift.ends:
-            return combo.told()
-        self._open[key] = combo
-        if len(self._open) > MAX_COMBOS:
-            return self._open.pop(next(iter(self._open))).told()
-        return []
-
-    def silent(self, now: int) -> list[ChatMessage]:
-        """The gifts whose row did not grow for a while; a late end adds only what came after this."""
-        messages: list[ChatMessage] = []
-        for key, combo in list(self._open.items()):  # in the order of their last growth
-            if combo.at > now - COMBO_SILENCE_MS:
-                break
-            messages += combo.told()
-            if combo.at <= now - COMBO_MEMORY_MS:
-                del self._open[key]
-        return messages
-
-    def finish(self) -> list[ChatMessage]:
-        """Nothing more will be heard: the gifts of every open row."""
-        messages = [message for combo in self._open.values() for message in combo.told()]
-        self._open.clear()
-        return messages
-
-
-class TiktokCodec:
-    """One connection's codec; make a new one for each connection. `combos` may be those of the connection before."""
-
-    def __init__(self, room_id: int, combos: Combos | None = None, clock: Callable[[], int] = _now_ms) -> None:
-        self.counters = CodecCounters()
-        self._room_id, self._clock = room_id, clock
-        self._combos = combos or Combos()
+class TiktokCodec(WebcastCodec):
+    """One connection's codec; make a new one for each connection."""
 
     def hello(self) -> bytes:
         """Enter the room: without it the server says nothing."""
@@ -120,22 +42,7 @@ class TiktokCodec:
         """Due every 10 s."""
         return webcast.push("hb", webcast.number(1, self._room_id))
 
-    def feed(self, frame: bytes) -> Decoded:
-        """Everything in one frame, and the combinations of gifts that have ended meanwhile. Never raises."""
-        decoded, now = Decoded(), self._clock()
-        if len(frame) > MAX_FRAME_BYTES:
-            self.counters.oversized += 1
-            return decoded
-        try:
-            self._push_frame(protobuf.parse(frame), decoded, now)
-        except InvalidMessage:
-            self.counters.malformed += 1
-        except webcast.TooLarge:
-            self.counters.oversized += 1
-        decoded.messages += self._combos.silent(now)
-        return decoded
-
-    def _push_frame(self, push: Fields, decoded: Decoded, now: int) -> None:
+    def _push(self, push: Fields, decoded: Decoded, now: int) -> None:
         kind = protobuf.text(push, 7)
         if kind == "im_enter_room_resp":
             decoded.authenticated = True

@@ -20,11 +20,12 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
+from services.danmu.adapters.combos import Combos
 from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.links import Frame, Server
 from services.danmu.adapters.registry import InvalidDescriptor, source
 from services.danmu.adapters.source import Heard
-from services.danmu.adapters.tiktok import Combos, TiktokCodec
+from services.danmu.adapters.tiktok import TiktokCodec
 from services.danmu.adapters.web import COOKIE, USER_AGENT, cookie_of, fetch_json
 
 WEB_URL: Final = "https://www.tiktok.com"

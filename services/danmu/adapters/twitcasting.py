@@ -10,14 +10,12 @@ and that recorders ping at the WebSocket level every 30 s, is what two recorders
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable
 from typing import Any, Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.json_fields import MAX_TEXT, count_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
-from services.danmu.adapters.recent import Backlog
+from services.danmu.adapters.recent import BacklogCodec
 
 MAX_FRAME_BYTES: Final = 1 << 20
 MAX_EVENTS: Final = 2048
@@ -25,18 +23,8 @@ MAX_EVENTS: Final = 2048
 _COUNTED: Final = re.compile(r"[xｘ×](\d{1,6})$")
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class TwitcastingCodec:
+class TwitcastingCodec(BacklogCodec):
     """One connection's codec; `seen` goes from connection to connection, as each one begins with the last comments."""
-
-    def __init__(self, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
-        self.counters = CodecCounters()
-        self._seen = Backlog() if seen is None else seen
-        self._clock = clock
-        self._seen.join(clock())
 
     def heartbeat(self) -> None:
         """None: the transport's own sign of life is all there is."""

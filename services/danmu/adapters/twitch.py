@@ -9,11 +9,10 @@ digits, capabilities ``twitch.tv/tags`` and ``twitch.tv/commands``, PING, RECONN
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.twitch_commands import GONE, HANDLERS
 
 MAX_FRAME_BYTES: Final = 1 << 20
@@ -41,10 +40,6 @@ class Line(NamedTuple):
         return self.parameters[-1] if len(self.parameters) > 1 else ""
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def is_login(name: str) -> bool:
     """Whether this can be the login name of a channel: lower-case letters, digits, ``_``; at most 25."""
     return _LOGIN.fullmatch(name) is not None
@@ -53,7 +48,7 @@ def is_login(name: str) -> bool:
 class TwitchCodec:
     """One connection's codec; make a new one for each connection. `clock` gives unix milliseconds."""
 
-    def __init__(self, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self._clock = clock
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from services.danmu.adapters.codec import CodecCounters, Decoded
+from services.danmu.adapters.codec import CodecCounters, Decoded, now_ms
 from services.danmu.adapters.json_fields import count_at, dig, list_at, object_at, parse_json, text_at
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.recent import Backlog
@@ -38,14 +37,10 @@ _CONFIG: Final = re.compile(r"ytcfg\.set\(\s*(?=\{)")
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 class YoutubeCodec:
     """One chat's codec. `since` (unix ms): older messages, which the page repeats, are left out; so are ids in `seen`."""
 
-    def __init__(self, since: int = 0, seen: Backlog | None = None, clock: Callable[[], int] = _now_ms) -> None:
+    def __init__(self, since: int = 0, seen: Backlog | None = None, clock: Callable[[], int] = now_ms) -> None:
         self.counters = CodecCounters()
         self.continuation = ""
         self.wait_s = 0.0

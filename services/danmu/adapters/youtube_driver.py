@@ -14,8 +14,8 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from services.danmu.adapters.codec import ChatCodec
-from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace, now_ms
+from services.danmu.adapters.codec import ChatCodec, now_ms
+from services.danmu.adapters.driver import Access, AccessFailed, ChatDriver, Pace
 from services.danmu.adapters.links import Frame, Link, LinkBroken, PollingLink, Server
 from services.danmu.adapters.recent import Backlog
 from services.danmu.adapters.registry import InvalidDescriptor, source

@@ -10,8 +10,9 @@ import sys
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports():
+    from services.danmu.adapters.combos import Combos
     from services.danmu.adapters.messages import decode_line, encode_line
-    from services.danmu.adapters.tiktok import Combos, TiktokCodec
+    from services.danmu.adapters.tiktok import TiktokCodec
     from services.danmu.adapters.tiktok_messages import GIFT_METHOD, HANDLERS, VIEWERS_METHOD
 
 METHODS = tuple(name.encode() for name in (*HANDLERS, GIFT_METHOD, VIEWERS_METHOD))

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.danmu.adapters import InvalidDescriptor, open_source
+from services.danmu.adapters.combos import COMBO_SILENCE_MS, MAX_COMBOS, Combos
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind, decode_line, encode_line
 from services.danmu.adapters.source import ConnectionState
-from services.danmu.adapters.tiktok import COMBO_SILENCE_MS, MAX_COMBOS, Combos, TiktokCodec
+from services.danmu.adapters.tiktok import TiktokCodec
 from services.danmu.adapters.tiktok_messages import HANDLERS
 from services.danmu.adapters.webcast import MAX_UNPACKED
 from services.danmu.tests.studio_driving import opened, studio_running
