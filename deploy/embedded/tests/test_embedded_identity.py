@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ def test_root_enters_a_user_namespace_where_no_account_can_go(private: Path) -> 
     assert chosen == mapped_root()
     chosen.own(data)
     assert data.stat().st_uid == 0
+    # and nothing above the folder was opened for that
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700
+    assert private.stat().st_uid == 0
 
 
 @needs_root
