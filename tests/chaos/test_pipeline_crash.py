@@ -39,18 +39,17 @@ STEPS = (
 class Replica:
     """One ``python -m services.pipeline``."""
 
-    def __init__(self, environment: dict[str, str], log: Path) -> None:
-        with log.open("ab") as out:
-            command = [sys.executable, "-m", "services.pipeline"]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
+    def __init__(self, environment: dict[str, str], worker: str) -> None:
+        command = [sys.executable, "-m", "services.pipeline"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment | {"PIPELINE_WORKER": worker})
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(DEADLINE_S)
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(30)
+        return self.process.wait(DEADLINE_S)
 
 
 def recording(folder: Path) -> Artifact:
@@ -126,8 +125,7 @@ async def test_a_killed_replica_leaves_no_program_and_its_job_is_finished_elsewh
         await seen.put(load_vocabulary().decode(raw.headers["ce-type"], raw.data))
 
     await client.subscribe("evt.pipeline.>", cb=take)
-    log = tmp_path / "log"
-    replicas = [Replica(environment | {"PIPELINE_WORKER": "first"}, log)]
+    replicas = [Replica(environment, "first")]
     try:
         # given: a replica whose ffmpeg is in the middle of a file
         for event in session(source):
@@ -136,14 +134,14 @@ async def test_a_killed_replica_leaves_no_program_and_its_job_is_finished_elsewh
         async with asyncio.timeout(DEADLINE_S):
             pid = int(await asyncio.to_thread(begun.read_text))
         if other == "running beside it":
-            replicas.append(Replica(environment | {"PIPELINE_WORKER": "second"}, log))
+            replicas.append(Replica(environment, "second"))
         ended = os.pidfd_open(pid)
         (tmp_path / "hang").unlink()
         # when: it is killed
         await asyncio.to_thread(replicas[0].kill)
         await gone(ended)
         if other == "started afterwards":
-            replicas.append(Replica(environment | {"PIPELINE_WORKER": "second"}, log))
+            replicas.append(Replica(environment, "second"))
         # then: the other one finishes the session
         events = []
         async with asyncio.timeout(DEADLINE_S):

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from contracts.config import StreamerAdded
 
+from tests.deadline import DEADLINE_S
 from tests.integration.gateway_stage import PASSWORD, logged_in, staged, until, url_of
 
 pytestmark = pytest.mark.engines
@@ -30,7 +31,7 @@ async def gateway(stage):
 
 @pytest.fixture
 async def anonymous(gateway):
-    async with httpx.AsyncClient(base_url=url_of(gateway), timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url_of(gateway), timeout=DEADLINE_S) as client:
         yield client
 
 
