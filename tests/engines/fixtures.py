@@ -13,7 +13,7 @@ from tests.engines.handles import Engines, NatsEngine, PostgresEngine
 
 # Docker's port proxy accepts connections before nats-server listens and after it has ended, and drops them; nats-py leaves
 # its side of an attempt that got no INFO to the garbage collector. On engines from wheels no socket may be left open.
-_DROPPED_BY_THE_PROXY = r"unclosed (transport <_SelectorSocket|<socket\.socket)"
+_DROPPED_BY_THE_PROXY = r"unclosed (transport <_SelectorSocket|<socket\.socket|<StreamWriter)"
 
 
 @pytest.fixture(scope="session")
