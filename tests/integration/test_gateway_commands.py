@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
+from services.gateway.projections.projector import Projector
 from tests.deadline import DEADLINE_S
-from tests.integration.gateway_stage import logged_in, staged
+from tests.integration.gateway_stage import logged_in, staged, until
 
 pytestmark = pytest.mark.engines
 
@@ -42,6 +43,47 @@ async def test_adding_a_streamer_waits_for_the_read_model(world):
     again = await client.get(created.headers["location"])
     assert again.json() == body
     assert again.headers["etag"] == f'"{body["version"]}"'
+
+
+async def test_an_answer_waits_for_all_that_its_command_caused_however_late_it_is_projected(
+    nats_url, postgres_dsn, make_database, tmp_path
+):
+    async with staged(nats_url, postgres_dsn, make_database, tmp_path) as stage:
+        config = await stage.config()
+        # given a projector that takes one event at a time
+        gateway = await stage.gateway(projector_batch=1)
+        projector = gateway.resources.get(Projector)
+        await until(lambda: _true(projector.active))
+        ingest, go = projector.ingest, asyncio.Event()
+
+        async def held(deliveries):
+            if deliveries[0].headers["ce-type"].startswith("aircheck.config.streamer.resolved"):
+                await go.wait()
+            await ingest(deliveries)
+
+        projector._consumer.on_batch = held
+        try:
+            async with logged_in(gateway) as client:
+                adding = asyncio.create_task(add(client))
+                await until(lambda: stored(gateway, "config.streamer.added.v1"))
+                # when the second of two events of one transaction is not there for a while
+                done, _ = await asyncio.wait([adding], timeout=1)
+                go.set()
+                body = (await adding).json()
+        finally:
+            go.set()
+            await gateway.stop()
+            await config.stop()
+    assert not done
+    assert body["effective"]["quality"] == "best"
+
+
+async def stored(gateway, type):
+    return await gateway.pool.fetchval("select exists (select from store_events where type = $1)", type)
+
+
+async def _true(value):
+    return value
 
 
 async def test_a_rejected_command_answers_with_the_problem_of_the_service(world):

@@ -25,6 +25,11 @@ class Delivery:
         metadata = raw.metadata
         return cls(raw, raw.subject, raw.headers or {}, raw.data, metadata.sequence.stream, metadata.num_delivered)
 
+    @property
+    def ends_batch(self) -> bool:
+        """Whether nothing comes behind it that was published together with it, in one atomic batch (ADR-50 of NATS)."""
+        return "Nats-Batch-Id" not in self.headers or "Nats-Batch-Commit" in self.headers
+
     async def ack(self) -> None:
         """Handled: never deliver it again."""
         self.settled = True

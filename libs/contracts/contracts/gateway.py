@@ -51,7 +51,7 @@ class ApiKeyRevoked(Event, type="gateway.api_key.revoked.v1", key="key_id"):
 class Projected(Signal, type="gateway.projected.v1", key="name"):
     """The read models have reached a position: wakes the followers of every gateway replica.
 
-    ``pending`` events were on the bus behind it: at 0 everything that was published together has been projected.
+    ``pending``: at 0 everything that was published together has been projected; else so many events were on the bus behind it.
     """
 
     name: Id

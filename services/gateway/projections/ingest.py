@@ -31,8 +31,8 @@ class NewerReadModels(RuntimeError):
 class Ingest:
     """Appends batches to the store and moves every read model with them.
 
-    ``stored(position, pending)`` is called after each commit that appended something, with the number of events left on the bus, ``buried()`` when
-    something was put into the dead letters.
+    ``stored(position, pending)`` is called after each commit that appended something; ``pending`` is 0 unless what was published together is torn
+    apart there. ``buried()`` is called when something was put into the dead letters.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Ingest:
         await self._bury_conflicts([one for one in batch if one.envelope.id not in positions])
         if new:
             _measure(new, time.perf_counter() - started)
-            await self._stored(new[-1].position, deliveries[-1].raw.metadata.num_pending)
+            await self._stored(new[-1].position, _to_come(deliveries[-1]))
 
     async def _accepted(self, deliveries: Sequence[Delivery]) -> list[Incoming]:
         accepted: dict[object, Incoming] = {}
@@ -132,6 +132,11 @@ async def _sequence(connection: Connection, new: Sequence[StoredEvent]) -> list[
     if earlier:
         here |= {event.position: event for event in await events.at(connection, earlier)}
     return [here[position] for position in sequencer.order]
+
+
+def _to_come(last: Delivery) -> int:
+    """How many events the bus had behind the last one of a batch, 0 where nothing behind it was published together with it."""
+    return 0 if last.ends_batch else max(1, last.raw.metadata.num_pending)
 
 
 def _conflict(incoming: Incoming) -> Poison:

@@ -18,9 +18,6 @@ from services.gateway.realtime.follower import Follower
 from services.gateway.store import events
 from services.gateway.store.events import StoredEvent
 
-WHOLE_S = 0.5
-"""How long an answer waits for the rest of a transaction. The signal that tells of it may be lost, or never come under load."""
-
 
 class BusUnavailable(RuntimeError):
     """The command did not reach the bus: nothing will happen."""
@@ -89,5 +86,6 @@ class Commands:
             return Executed(command_id, True, self.follower.position)
         if isinstance(event.event, CommandRejected):
             raise Refused(event.event)
-        # A command often leads to several events of one transaction; the answer shows what all of them made.
-        return Executed(command_id, True, await self.follower.whole(event.position, WHOLE_S), event)
+        # A command often leads to several events of one transaction; the answer shows what all of them made. The signal that tells of
+        # them may be lost.
+        return Executed(command_id, True, await self.follower.whole(event.position, self.wait_s), event)

@@ -43,7 +43,7 @@ class Follower:
 
     async def start(self) -> None:
         """Begin at the end of the store."""
-        self.position = self._first = await events.head(self.pool)
+        self.position = self._first = self.complete = await events.head(self.pool)
         self._task = asyncio.create_task(self._run(), name="follower")
 
     async def stop(self) -> None:
@@ -54,7 +54,7 @@ class Follower:
                 await self._task
 
     def projected(self, position: int, pending: int) -> None:
-        """The projector committed up to a position, with so many events left on the bus."""
+        """The projector committed up to a position; with none pending it is the end of what was published together."""
         self._wake.set()
         if pending == 0 and position > self.complete:
             self.complete = position
@@ -79,7 +79,7 @@ class Follower:
         return await self._until(lambda: self.position >= position, timeout_s)
 
     async def whole(self, position: int, timeout_s: float) -> int:
-        """Wait a moment for the events that were published together with the one at a position; returns how far the read models are."""
+        """Wait for the events that were published together with the one at a position; returns how far the read models are."""
         await self._until(lambda: self.complete >= position, timeout_s)
         return max(position, self.complete)
 
