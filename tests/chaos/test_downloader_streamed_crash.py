@@ -13,7 +13,7 @@ from contracts.values import Artifact
 from media.flv.tag import VIDEO
 
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
-from tests.chaos.test_downloader_handover import STOP, check_flv, standing
+from tests.chaos.test_downloader_handover import STOP, check_flv, found, standing
 from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import flv, hls, left_parts, outside, replica
 from tests.integration.witness import channel, frame_times, viewer
@@ -125,11 +125,13 @@ async def test_an_flv_of_a_killed_owner_is_finished_from_the_bucket_and_what_is_
     first, second = world.of(SegmentCompleted)
     assert (first.recovered, first.artifact.size > PART, second.recovered) == (True, True, False)
     # and each file is a part of what was sent, without a hole inside
+    payloads = [payload for _, payload in sent]
     places = []
     for each in (first, second):
-        frames = channel(fetched(bucket, each.artifact, tmp_path).read_bytes(), each.start_ms, VIDEO)
-        at = [payload for _, payload in sent].index(frames[0][1])
-        assert [payload for _, payload in frames] == [payload for _, payload in sent[at : at + len(frames)]]
+        file = fetched(bucket, each.artifact, tmp_path).read_bytes()
+        frames = [payload for _, payload in channel(file, each.start_ms, VIDEO)]
+        at = found(frames, payloads)
+        assert frames == payloads[at : at + len(frames)]
         places.append((at, at + len(frames)))
     # and what is missing between them is told, as long as it was on air
     (gap,) = world.of(GapClosed)
