@@ -100,6 +100,7 @@ async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str
             await world.start()
             await world.wait(SegmentOpened)
             await world.wait_for_media(3000)
+            await announced(postgres_dsn, 2)
             # when its owner is restarted
             owner = replicas[world.of(RecordingStarted)[0].worker]
             owner.send_signal(signal.SIGTERM)
@@ -118,6 +119,17 @@ async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str
     assert world.of(GapOpened) == []
     assert not first.recovered
     assert ended(world).segments == 2
+
+
+async def announced(dsn: str, count: int) -> None:
+    """Until so many replicas take recordings: an owner that leaves before the other one is up leaves alone."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while await connection.fetchval("select count(*) from replicas") < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
 
 
 async def standing(dsn: str, what: str = "successor is not null") -> str:
