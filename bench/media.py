@@ -36,9 +36,10 @@ PEER_SCRIPT = (
 )
 ABOUT = f"""H.264 with AAC over loopback from a server in a process of its own, whose time does not count. *Processor
 per GB*: one recorder process reads an FLV stream of 1 GB (6 Mbit/s) as fast as it can; ours with the whole repair
-chain, an index that is kept up to date in the file, and a SHA-256 of the result, from start of the interpreter
-to exit; ffmpeg with `-c copy` to FLV, streamlink with `-o`, stream-gears (a recorder in Rust) with a file. User and
-system time of the whole process tree. *Per stream-second*: {MANY} live streams of {MANY_KBPS // 1000} Mbit/s in real time, all in one
+chain, an index that is kept up to date in the file, and the file synced (no SHA-256, which files of more than
+256 MiB do not get); ffmpeg with `-c copy` to FLV, streamlink with `-o`, stream-gears (a recorder in Rust) with a
+file. User and system time of the whole process tree, less that of a run over {SHORT // MB} MB: starting does not count. *Per
+stream-second*: {MANY} live streams of {MANY_KBPS // 1000} Mbit/s in real time, all in one
 process, over 15 s after a warm-up, three times. *Memory*: private memory of a process with 21 recordings of {FEW_KBPS // 1000} Mbit/s less
 that with one, by 20. *Recordings at a time*: {CROWD} live streams of {CROWD_KBPS // 1000} Mbit/s in one process for 30 s; counts those whose
 file has everything, without a gap, the last media at most a second old when the process was told to stop. *Repair*: `aircheck

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SEEDS = Path(__file__).parent / "corpus"
-NAMES = ("flv_parser", "amf0", "m3u8", "mpegts", "fmp4", "chain", "chain_bytes")
+NAMES = ("flv_parser", "amf0", "m3u8", "mpegts", "fmp4", "chain", "chain_bytes", "chunked")
 
 
 def main(arguments: list[str]) -> int:

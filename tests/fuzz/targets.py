@@ -26,6 +26,7 @@ from media.mpegts import aligned, recover_ts, scan_ts
 from media.repair import RepairOptions
 from media.repair.headers import channel_of
 
+from services.downloader.adapters.framing import BadFraming, Chunked
 from tests.fuzz.streams import build
 
 _URL = "https://cdn.example/live/index.m3u8"
@@ -215,6 +216,23 @@ def _check(content: bytes) -> list[bytes]:
     return [bytes(tag.payload) for tag in media]
 
 
+def chunked(data: bytes) -> None:
+    """The body of chunked transfer coding does not depend on the reads, and is a part of what came."""
+    whole = _unchunked(data, len(data) or 1)
+    assert _unchunked(data, 1 + (data[0] if data else 0) % 37) == whole
+    assert len(whole[0]) <= len(data)
+
+
+def _unchunked(data: bytes, size: int) -> tuple[bytes, bool, str]:
+    decoder, body = Chunked(), b""
+    try:
+        for at in range(0, len(data), size):
+            body += b"".join(decoder.feed(memoryview(data)[at : at + size]))
+    except BadFraming as error:
+        return b"", False, str(error)
+    return body, decoder.may_end, ""
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (flv_parser, amf0, m3u8, mpegts, fmp4, chain, chain_bytes)
+    target.__name__: target for target in (flv_parser, amf0, m3u8, mpegts, fmp4, chain, chain_bytes, chunked)
 }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import ipaddress
 import ssl
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 from aiohttp import web
 from chassis.accounts import Login
 from chassis.egress import EgressPolicy
@@ -19,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.downloader.adapters.engine import SourceFailed
 from services.downloader.adapters.http import HttpFeed
+from services.downloader.adapters.live_body import LiveBody
 from services.downloader.adapters.network import Access
 from tests.integration.test_downloader_engines import frames, programs, recording
 from tests.studio import Studio
@@ -109,6 +114,41 @@ async def test_an_invalid_certificate_is_accepted_only_when_somebody_says_so(tmp
                     pass
 
 
+PIECES = [b"FLV", *(bytes([number]) * 40_000 for number in range(100))]
+FRAMED = {
+    "length": b"Content-Length: 4000003\r\n\r\n" + b"".join(PIECES),
+    "chunked": b"Transfer-Encoding: chunked\r\n\r\n"
+    + b"".join(b"%x\r\n" % len(piece) + piece + b"\r\n" for piece in [*PIECES, b""]),
+    "closed": b"Connection: close\r\n\r\n" + b"".join(PIECES),
+}
+
+
+@pytest.mark.parametrize("proxy_scheme", ["", "http", "socks5"])
+@pytest.mark.parametrize("framing", FRAMED)
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_a_body_is_taken_over_through_tls_and_tunnels(
+    tmp_path: Path, proxy_scheme: str, framing: str, run: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n" + FRAMED[framing])
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=_self_signed(tmp_path))
+        port = server.sockets[0].getsockname()[1]
+        async with server, Proxy() as proxy:
+            network = Network(allow_invalid_certificate=True, proxy=proxy.url(proxy_scheme) if proxy_scheme else "")
+            source = Source(url=f"https://127.0.0.1:{port}/x.flv", protocol="flv")
+            async with _feed(Access(EgressPolicy(allow_private=True), network)) as feed, feed.open(source) as chunks:
+                assert isinstance(chunks, LiveBody)
+                assert b"".join([chunk async for chunk in chunks]) == b"".join(PIECES)
+            assert proxy.targets == ([("127.0.0.1", port)] if proxy_scheme else [])
+
+    run(scenario())
+
+
 async def test_the_family_of_addresses_is_kept_to() -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=b"FLV")
@@ -134,7 +174,7 @@ class _feed:
         self._access = access
 
     async def __aenter__(self) -> HttpFeed:
-        self._session: aiohttp.ClientSession = self._access.open_session()
+        self._session: aiohttp.ClientSession = self._access.open_live_session()
         return HttpFeed(self._session, self._access)
 
     async def __aexit__(self, *_: object) -> None:

@@ -211,6 +211,7 @@ def open_session(  # noqa: PLR0913 - one keyword per thing a caller may need to 
     family: socket.AddressFamily = socket.AF_UNSPEC,
     verify_certificates: bool = True,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
+    response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
 ) -> aiohttp.ClientSession:
     """A session that reaches only what `policy` allows, redirects included; call it inside a running loop and close it.
 
@@ -219,6 +220,7 @@ def open_session(  # noqa: PLR0913 - one keyword per thing a caller may need to 
     `proxy` (``http://``, ``socks4://`` or ``socks5://``) is the operator's choice and may be private; it resolves the names itself, so each
     name is additionally judged here before it is handed over. The environment's proxy variables are ignored: they would bypass the guard.
     `family` restricts connections to IPv4 or IPv6. `middlewares` see each hop, redirects included, after it was judged.
+    `response_class` reads the answers.
     """
     if cookies and not cookie_domains:
         raise ValueError("cookies need cookie_domains: without them every redirect target would receive them")
@@ -241,6 +243,7 @@ def open_session(  # noqa: PLR0913 - one keyword per thing a caller may need to 
         auto_decompress=auto_decompress,
         trust_env=False,
         middlewares=(_guard_each_hop(policy, tuple(schemes), inner if proxy else None), *middlewares),
+        response_class=response_class,
     )
 
 

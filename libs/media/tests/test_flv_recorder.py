@@ -84,6 +84,36 @@ def test_an_error_of_the_file_passes_through():
         recorder.feed(flv.stream(*flv.gops(0, range(5))))
 
 
+def test_what_was_received_is_let_go_of_soon():
+    """Views of the first bytes, which hold the headers, would keep the buffer of a whole read for hours."""
+    chunks = [bytearray(flv.stream(*flv.gops(0, range(2))))]
+    chunks += [bytearray(b"".join(map(flv.raw, flv.gops(at * 800, [2 * at, 2 * at + 1])))) for at in range(1, 6)]
+    recording = flv.Recording(buffer_size=1, options=RepairOptions(piece_ms=100))
+    for chunk in chunks:
+        recording.feed(memoryview(chunk).toreadonly())
+    recording.recorder.cut()
+    for chunk in chunks[:-2]:
+        chunk.append(0)  # BufferError as long as there is a view
+
+
+def test_after_each_feed_no_more_waits_than_the_buffer_may_hold():
+    files: list[flv.MemoryFile] = []
+
+    def open_file(_: int) -> flv.MemoryFile:
+        files.append(flv.MemoryFile())
+        return files[-1]
+
+    data = flv.stream(*flv.gops(0, range(200)))
+    for chunk in (100, 1000, 50_000):
+        files.clear()
+        recorder = flv.FlvRecorder(open_file, buffer_size=2000, options=RepairOptions(piece_ms=100))
+        for at in range(0, len(data), chunk):
+            recorder.feed(data[at : at + chunk])
+            if files:
+                assert recorder.progress.bytes - len(files[0].getvalue()) <= 2000 + 4
+        recorder.finish()
+
+
 def test_numbering_and_timeline_continue_where_another_process_stopped():
     recording = flv.record(flv.stream(*flv.gops(9_000, range(4))), first_index=7, start_ms=60_000)
     assert recording.of(SegmentOpened) == [SegmentOpened(7, 60_000)]

@@ -14,6 +14,9 @@ from contracts.values import EndReason, Json, Source
 OpenFile = Callable[[int, str], BinaryIO]
 """Index and extension to an empty file opened for writing; the recorder closes it."""
 
+Chunk = bytes | memoryview
+"""What a source sends, in pieces. A view stays as it is for as long as somebody holds it, but keeps a whole buffer: copy what stays long."""
+
 EXPIRED = frozenset({401, 403, 404, 410})
 """HTTP statuses that a signed address answers with when its time is over."""
 
@@ -202,7 +205,7 @@ class Take:
 class Feed(Protocol):
     """Where the bytes of an endless stream come from: a connection, or a program that plays a source for us."""
 
-    def open(self, source: Source) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def open(self, source: Source) -> AbstractAsyncContextManager[AsyncIterator[Chunk]]:
         """Begin; the chunks end when the source does. Raises SourceFailed, also while they are read."""
 
 

@@ -13,7 +13,7 @@ from contracts import engines as written
 from contracts.values import Effective, EngineName, Source
 
 from services.downloader.adapters.confined import StreamlinkFeed, find
-from services.downloader.adapters.engine import Engine, Feed, SourcesUnavailable, Take
+from services.downloader.adapters.engine import Chunk, Engine, Feed, SourcesUnavailable, Take
 from services.downloader.adapters.ffmpeg import FfmpegFeed
 from services.downloader.adapters.hls import HlsEngine
 from services.downloader.adapters.hls_fetch import FetchOptions
@@ -61,6 +61,7 @@ class _Fitting:
     """What one configuration comes to."""
 
     session: aiohttp.ClientSession
+    live: aiohttp.ClientSession
     access: Access
     effective: Effective
     options: written.EngineOptions
@@ -106,13 +107,14 @@ class Kit:
             chosen = written.options_of(self._effective.engine_options)
         except written.BadOptions:
             chosen = written.EngineOptions()  # the configuration is checked where it is made
-        self._fitting = _Fitting(access.open_session(), access, self._effective, chosen)
+        self._fitting = _Fitting(access.open_session(), access.open_live_session(), access, self._effective, chosen)
 
     async def close(self) -> None:
         """End the connections of this configuration."""
         fitting, self._fitting = self._fitting, None
         if fitting is not None:
             await fitting.session.close()
+            await fitting.live.close()
 
     async def resolved(self, source: Source) -> Source:
         """What is to be played in place of a source: itself, unless yt-dlp has to find it on a page. Raises SourceFailed."""
@@ -147,7 +149,7 @@ class Kit:
         return HlsEngine(fitting.session, fitting.access, take, fetching=fetching, quality=fitting.effective.quality)
 
     @asynccontextmanager
-    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[Chunk]]:
         """See `Feed`: the bytes of a source, from whoever plays it under the configuration of the moment."""
         fitting, defaults = self._fitted, self._engines.options
         feed: Feed
@@ -166,7 +168,7 @@ class Kit:
                 unfit=self._unfit_for_flv,
             )
         else:
-            feed = HttpFeed(fitting.session, fitting.access)
+            feed = HttpFeed(fitting.live, fitting.access)
         async with feed.open(source) as chunks:
             yield chunks
 

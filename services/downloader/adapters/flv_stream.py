@@ -15,6 +15,7 @@ from media.repair.model import RepairOptions
 from media.repair.records import to_records
 
 from services.downloader.adapters.engine import (
+    Chunk,
     DiskFailed,
     Progress,
     SegmentCompleted,
@@ -98,7 +99,7 @@ class FlvStream:
         self._fresh_connection = True
         self._advanced_at = time.monotonic()
 
-    async def feed(self, chunk: bytes) -> None:
+    async def feed(self, chunk: Chunk) -> None:
         """See `Stream`."""
         self._feed(chunk)
 
@@ -177,7 +178,7 @@ class FlvStream:
         if left:
             self._left.set()
 
-    def _feed(self, chunk: bytes) -> None:
+    def _feed(self, chunk: Chunk) -> None:
         now = time.time()
         if self._held is not None:
             self._hold(self._held, chunk, now)
@@ -186,7 +187,7 @@ class FlvStream:
         self._record(recorder, chunk, now)
         self._check_advance(recorder.progress)
 
-    def _hold(self, held: HeldFlv, chunk: bytes, now: float) -> None:
+    def _hold(self, held: HeldFlv, chunk: Chunk, now: float) -> None:
         if self._fresh_connection:
             held.reconnected()
             self._fresh_connection = False
@@ -197,7 +198,7 @@ class FlvStream:
         except OSError as error:
             raise DiskFailed(_reason(error)) from error
 
-    def _record(self, recorder: flv.FlvRecorder, data: bytes, at: float) -> None:
+    def _record(self, recorder: flv.FlvRecorder, data: Chunk, at: float) -> None:
         self._last_data_at = at
         try:
             self._tell(recorder.feed(data, received_at=at))

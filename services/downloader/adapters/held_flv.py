@@ -12,6 +12,7 @@ from media.flv.tag import AUDIO, KEYFRAME, SCRIPT, VIDEO, FlvHeader, Item, Tag
 from media.flv.writer import encode_header, encode_tag
 from media.repair.replay import mark
 
+from services.downloader.adapters.engine import Chunk
 from services.downloader.adapters.spill import Ref, Spill
 
 MAX_GROUP_BYTES = 4 << 20
@@ -78,7 +79,7 @@ class HeldFlv:
         self._parser = FlvParser()
         self._connection += 1
 
-    def feed(self, chunk: bytes, at: float) -> None:
+    def feed(self, chunk: Chunk, at: float) -> None:
         """Take bytes of the connection; raises FlvError when they are no FLV."""
         self.received += len(chunk)
         self._last_at = at

@@ -10,22 +10,23 @@ from aiohttp_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from chassis.egress import RefusedAddress, ResponseTooLarge, read_bounded
 from contracts.values import Source
 
-from services.downloader.adapters.engine import LineFailed, SourceFailed
+from services.downloader.adapters.engine import Chunk, LineFailed, SourceFailed
 from services.downloader.adapters.network import Access
+from services.downloader.adapters.take_over import body_of
 
 
 class HttpFeed:
-    """One endless GET: a live stream over HTTP."""
+    """One endless GET: a live stream over HTTP. The session is `Access.open_live_session`'s; with another one aiohttp reads the bodies too."""
 
     def __init__(self, session: aiohttp.ClientSession, access: Access) -> None:
         self._session, self._access = session, access
 
     @asynccontextmanager
-    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def open(self, source: Source) -> AsyncIterator[AsyncIterator[Chunk]]:
         """See `Feed`. A connection that ends in good order may be a restart as well as the end."""
         timeout = aiohttp.ClientTimeout(total=None, sock_read=self._access.stall_s)
         async with request(self._session, source.url, self._access.headers(source), timeout) as response:
-            yield response.content.iter_any().__aiter__()
+            yield body_of(response, self._access.stall_s) or response.content.iter_any().__aiter__()
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from contracts.values import Network, Source
 from yarl import URL
 
 from services.downloader.adapters.engine import SourceFailed
+from services.downloader.adapters.take_over import LiveResponse
 
 USER_AGENT = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/128.0.0.0 Safari/537.36"
@@ -46,7 +47,13 @@ class Access:
             headers = {one: kept for one, kept in headers.items() if one.lower() != name.lower()} | {name: value}
         return headers
 
-    def open_session(self) -> aiohttp.ClientSession:
+    def open_live_session(self) -> aiohttp.ClientSession:
+        """A session like `open_session`'s for answers that do not end: their bodies may be taken over."""
+        return self.open_session(LiveResponse)
+
+    def open_session(
+        self, response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
+    ) -> aiohttp.ClientSession:
         """A guarded session for media: no total time limit, large read buffers. Close it. Raises SourceFailed for a login that cannot be sent."""
         try:
             return open_network_session(
@@ -56,6 +63,7 @@ class Access:
                 timeout=aiohttp.ClientTimeout(total=None, connect=self.connect_timeout_s),
                 read_buffer=MEDIA_READ_BUFFER,
                 limit=0,
+                response_class=response_class,
             )
         except ValueError:
             raise SourceFailed("the account's cookies cannot be sent") from None

@@ -16,7 +16,7 @@ from media.mpegts import CLOCK_HZ
 from media.mpegts.split import TsSplitter
 from media.segments import GapReason
 
-from services.downloader.adapters.engine import Progress, SourceFailed, StartPoint, Take
+from services.downloader.adapters.engine import Chunk, Progress, SourceFailed, StartPoint, Take
 from services.downloader.adapters.hls_writer import HlsWriter
 
 SAME_CLOCK_S = 60.0
@@ -61,12 +61,13 @@ class PieceStream:
         self._fresh_connection = True
         self._advanced_at = time.monotonic()
 
-    async def feed(self, chunk: bytes) -> None:
+    async def feed(self, chunk: Chunk) -> None:
         """See `Stream`."""
+        data = bytes(chunk)
         if self._splitter is None:
-            self._splitter = _Mp4() if looks_like_mp4(chunk) else _Ts()
+            self._splitter = _Mp4() if looks_like_mp4(data) else _Ts()
         try:
-            items = self._splitter.feed(chunk)
+            items = self._splitter.feed(data)
         except Mp4Error as error:
             raise SourceFailed("not a fragmented MP4") from error
         self._put(items)

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from contracts.values import EndReason, Json, Source
 from media.hls.containers import looks_like_mp4, looks_like_transport_stream
 
-from services.downloader.adapters.engine import Feed, Offline, Progress, SourceFailed, StartPoint, Take
+from services.downloader.adapters.engine import Chunk, Feed, Offline, Progress, SourceFailed, StartPoint, Take
 from services.downloader.adapters.flv_stream import FlvStream
 from services.downloader.adapters.piece_stream import PieceStream
 
@@ -33,7 +33,7 @@ class Stream(Protocol):
     def connected(self) -> None:
         """The next bytes come from a new connection."""
 
-    async def feed(self, chunk: bytes) -> None:
+    async def feed(self, chunk: Chunk) -> None:
         """Take bytes; raises SourceFailed when they are no media, DiskFailed."""
 
     def cut(self) -> None: ...
@@ -164,7 +164,7 @@ def container_of(head: bytes) -> Container:
     return "flv"
 
 
-async def _head(chunks: AsyncIterator[bytes]) -> bytes:
+async def _head(chunks: AsyncIterator[Chunk]) -> bytes:
     head = b""
     async for chunk in chunks:
         head += chunk

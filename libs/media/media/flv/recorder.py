@@ -182,6 +182,8 @@ class FlvRecorder:
         self._received_at = received_at
         if items:
             self._chain.process(items, received_at)
+            if self._file is not None:
+                self._file.settle()
         return self._drain()
 
     def cut(self) -> None:
@@ -273,6 +275,9 @@ class FlvRecorder:
     def _write(self, tags: list[Tag], held: Sequence[Tag]) -> None:
         """Write a run, cutting it wherever a limit says so."""
         while (file := self._file) is not None:
+            if self._limiter.is_idle:
+                self._put(file, tags)
+                return
             state = FileState(file.start_ms, file.size, self._has_video(file))
             # The first tag of a file never ends it.
             fresh = file.media_tags == 0

@@ -82,6 +82,10 @@ class SegmentFile:
         if self.end_ms - self._patched_at >= PATCH_INTERVAL_MS:
             self._patch()
 
+    def settle(self) -> None:
+        """Nothing more comes for now; see `FlvWriter.settle`."""
+        self._writer.settle()
+
     def write_end_marker(self, tag: Tag) -> None:
         """Append the marker that ends a sequence, at the time of the last media."""
         self._writer.write([Tag(tag.type, self.end_ms, tag.payload, tag.kind)], self.start_ms)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
+from io import FileIO
 from typing import BinaryIO, Final
 
 from media.flv.tag import KEYFRAME, PREVIOUS_TAG_SIZE, TAG_HEADER_SIZE, FlvHeader, Tag
 
 FILE_HEADER_SIZE: Final = 9
 DEFAULT_BUFFER: Final = 1 << 20
+_MAX_PARTS: Final = 1024  # of one system call, IOV_MAX of Linux and the BSDs
 _OVERHEAD: Final = TAG_HEADER_SIZE + PREVIOUS_TAG_SIZE
 # The size behind the tag before, then the header of this one: one pack per tag.
 _pack = struct.Struct(">III3x").pack
@@ -33,13 +36,17 @@ def _time_word(timestamp: int) -> int:
 class FlvWriter:
     """Appends tags to a binary file from its current beginning, buffered; timestamps are written minus `base`.
 
-    The size behind the last tag is written with the next tag or by `finish`: a file whose writer was killed lacks those four bytes at
-    most, besides what was still buffered.
+    Tags are gathered as views of what was received, and written when they are `buffer_size` bytes and the caller says that nothing more
+    comes at the moment (:meth:`settle`), or when they are many. The size behind the last tag is written with the next tag or by `finish`: a
+    file whose writer was killed lacks those four bytes at most, besides what was still buffered.
     """
 
     def __init__(self, file: BinaryIO, *, buffer_size: int = DEFAULT_BUFFER) -> None:
         self._file = file
+        # The parts of an unbuffered file need not be joined: the system takes them one by one.
+        self._descriptor = file.fileno() if isinstance(file, FileIO) else None
         self._buffer_size = buffer_size
+        self._most = max(buffer_size, DEFAULT_BUFFER)
         self._parts: list[bytes | memoryview] = []
         self._size_behind = 0
         self._written = 0
@@ -65,17 +72,28 @@ class FlvWriter:
             behind = size + TAG_HEADER_SIZE
             position += size + _OVERHEAD
         self._size_behind, self.position = behind, position
-        if position - self._written >= self._buffer_size:
+        if position - self._written >= self._most:
             self.flush()
         return keyframes
 
+    def settle(self) -> None:
+        """Nothing more comes for now: write what is buffered if it is worth it."""
+        if self.position - self._written >= self._buffer_size:
+            self.flush()
+
     def flush(self) -> None:
         """Hand everything buffered to the file in one write."""
-        if self._parts:
-            block = b"".join(self._parts)
-            self._parts.clear()
+        parts = self._parts
+        if not parts:
+            return
+        if self._descriptor is None:
+            block = b"".join(parts)
             _write_all(self._file, block)
             self._written += len(block)
+        else:
+            for at in range(0, len(parts), _MAX_PARTS):
+                self._written += _write_parts(self._descriptor, parts[at : at + _MAX_PARTS])
+        parts.clear()
 
     def overwrite(self, position: int, data: bytes) -> None:
         """Replace bytes written before; what is buffered reaches the file first, so an index names no position that is not there."""
@@ -99,3 +117,14 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     view = memoryview(data)[written or 0 :]
     while view:
         view = view[file.write(view) or 0 :]
+
+
+def _write_parts(descriptor: int, parts: Sequence[bytes | memoryview]) -> int:
+    """Write all of `parts`, of which the system may take only some at a time; return their bytes."""
+    size = sum(map(len, parts))
+    written = os.writev(descriptor, parts)
+    if written < size:
+        rest = memoryview(b"".join(parts))[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    return size

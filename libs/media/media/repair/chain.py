@@ -207,6 +207,8 @@ class RepairChain:
         elif isinstance(item, FlvHeader):
             self._stream_header(item)
         elif item.kind == SEQUENCE_HEADER:
+            # It is kept as long as the recording: not as a view of all that came with it.
+            item.payload = memoryview(bytes(item.payload))
             self._headers.offer(item)
         elif item.kind == END_OF_SEQUENCE:
             self._close_group()

@@ -13,6 +13,7 @@ _AVC_FILLER: Final = 12
 _HEVC_FILLER: Final = 38
 USUAL_LENGTH_SIZE: Final = 4
 """Bytes of a NAL unit's length where no header has told yet; a frame is changed only if its lengths add up."""
+_Layout = tuple[int, int, int, int] | tuple[()]
 _read_size_and_type = struct.Struct(">IB").unpack_from
 
 
@@ -24,23 +25,27 @@ class FillerFilter:
 
     def __init__(self, log: RepairLog) -> None:
         self._log = log
+        self._layouts: list[_Layout | None] = [None] * 128
         self.nal_length_size = USUAL_LENGTH_SIZE
 
     def process(self, tags: list[Tag]) -> None:
         """Rewrite the payloads of the frames that hold filler."""
         removed = 0
-        lead, layout = -1, None
         for tag in tags:
             payload = tag.payload
             if tag.type != VIDEO or not payload:
                 continue
             first = payload[0]
-            if first != lead or first & 0x80:  # frames of one kind follow each other
-                lead, layout = first, _layout(tag)
-            if layout is not None and self._has_filler(payload, *layout):
+            # The first byte says it all unless a FourCC follows.
+            layout = _layout(tag) if first & 0x80 else self._layouts[first] or self._learn_layout(tag)
+            if layout and self._has_filler(payload, *layout):
                 removed += self._strip(tag, *layout)
         if removed:
             self._log.add(RepairKind.FILLER, None, amount=removed)
+
+    def _learn_layout(self, tag: Tag) -> _Layout:
+        layout = self._layouts[tag.payload[0]] = _layout(tag)
+        return layout
 
     def _has_filler(self, payload: memoryview, position: int, shift: int, mask: int, filler: int) -> bool:
         size = len(payload)
@@ -76,17 +81,17 @@ class FillerFilter:
         return len(payload) - len(tag.payload)
 
 
-def _layout(tag: Tag) -> tuple[int, int, int, int] | None:
-    """Where NAL units begin, shift and mask of the type in their first byte, the type of filler; None where there are no NAL units.
+def _layout(tag: Tag) -> _Layout:
+    """Where NAL units begin, shift and mask of the type in their first byte, the type of filler; nothing where there are no NAL units.
 
     Units stand behind the packet type and the composition time, which an enhanced CodedFramesX (3) lacks.
     """
     if tag.is_multitrack:
-        return None  # several tracks in one tag: not walked
+        return ()  # several tracks in one tag: not walked
     offset = 8 if tag.is_enhanced and tag.payload[0] & 15 != 3 else 5
     codec = tag.codec
     if codec is Codec.AVC:
         return offset, 0, 31, _AVC_FILLER
     if codec is Codec.HEVC:
         return offset, 1, 63, _HEVC_FILLER
-    return None
+    return ()

@@ -87,7 +87,10 @@ class Grouper:
         group, limit = self._group, self._options.piece_ms
         begun = (group.tags[0] if group.tags else tags[start]).timestamp
         stop = start
-        while stop < end and wrapped(tags[stop].timestamp - begun) < limit:
+        while stop < end:
+            step = tags[stop].timestamp - begun
+            if not 0 <= step < limit and wrapped(step) >= limit:
+                break
             stop += 1
         added = tags[start:stop]
         group.tags += added

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from operator import attrgetter
 
-from media.flv.tag import AUDIO, VIDEO, Tag
+from media.flv.tag import Tag
 from media.repair.log import RepairLog
 from media.repair.model import RepairKind
 
@@ -36,10 +35,7 @@ class Interleaver:
 
     def process(self, tags: list[Tag]) -> list[Tag]:
         """Add the tags of a group; return those whose place is certain."""
-        for channel in (AUDIO, VIDEO):
-            end = next((tag.timestamp for tag in reversed(tags) if tag.type == channel), None)
-            if end is not None:
-                self._ends[channel] = end
+        self._note_ends(tags)
         merged = self._held + tags
         merged.sort(key=_timestamp)
         newest = merged[-1].timestamp if merged else 0
@@ -47,7 +43,9 @@ class Interleaver:
         if not self.expected <= self._ends.keys():
             slowest = newest - self._max_delay
         safe = max(slowest, newest - self._max_delay)
-        cut = bisect_right(merged, safe, key=_timestamp)
+        cut = len(merged)
+        while cut and merged[cut - 1].timestamp > safe:  # few wait
+            cut -= 1
         self._held = merged[cut:]
         return self._in_order(merged[:cut])
 
@@ -55,6 +53,15 @@ class Interleaver:
         """Return what is held: the file ends here, or the input."""
         held, self._held = self._held, []
         return self._in_order(held)
+
+    def _note_ends(self, tags: list[Tag]) -> None:
+        noted = 0
+        for tag in reversed(tags):
+            if tag.type != noted:
+                self._ends[tag.type] = tag.timestamp
+                if noted:
+                    return
+                noted = tag.type
 
     def _in_order(self, tags: list[Tag]) -> list[Tag]:
         if not tags:

@@ -61,9 +61,14 @@ class Limiter:
         self.limits = limits
         self.cut_requested = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing can end the file: no limit is set, and nobody asked for a cut."""
+        return not self.cut_requested and not self.limits.is_set
+
     def find(self, tags: Sequence[Tag], held: Sequence[Tag], state: FileState) -> tuple[int, SplitReason] | None:
         """Return the index of the tag that begins the next file, and why; None when the file goes on."""
-        if not self.limits.is_set and not self.cut_requested:
+        if self.is_idle:
             return None
         if not state.has_video:
             return self._find_anywhere(tags, state, factor=1)

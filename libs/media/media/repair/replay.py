@@ -24,6 +24,11 @@ def mark(tag: Tag) -> int:
     return len(payload) << 32 | crc32(payload[-_SAMPLE:])
 
 
+def _marks(tags: list[Tag]) -> list[int]:
+    """The `mark` of each: the call that every tag costs is worth saving."""
+    return [len(tag.payload) << 32 | crc32(tag.payload[-_SAMPLE:]) for tag in tags]
+
+
 @dataclass(slots=True)
 class _Seen:
     """A group that was written: fingerprints and source times of its tags."""
@@ -37,7 +42,7 @@ class _Seen:
 
     @classmethod
     def of(cls, tags: list[Tag], clock: int) -> _Seen:
-        marks = array("q", [mark(tag) for tag in tags])
+        marks = array("q", _marks(tags))
         times = array("L", [tag.timestamp for tag in tags])
         types = bytes([tag.type for tag in tags])
         starts_with_key = bool(tags) and tags[0].kind == KEYFRAME
@@ -45,7 +50,7 @@ class _Seen:
 
     def extend(self, tags: list[Tag]) -> None:
         """Add what else came of the group."""
-        self.marks.extend([mark(tag) for tag in tags])
+        self.marks.extend(_marks(tags))
         self.times.extend([tag.timestamp for tag in tags])
         self.types += bytes([tag.type for tag in tags])
 

@@ -16,6 +16,7 @@ _VIDEO_STEP: Final = 33
 _AUDIO_STEP: Final = 22
 _VIDEO_STEPS: Final = range(15, 51)
 _AUDIO_STEPS: Final = range(20, 25)
+_STEPS: Final = {VIDEO: (_VIDEO_STEPS, _VIDEO_STEP), AUDIO: (_AUDIO_STEPS, _AUDIO_STEP)}
 # A stream arrives up to a cache's length late or early: what the clock says and what a stopwatch says about a break differ by this.
 _BREAK_SLACK_MS: Final = 10_000
 _STALL_SLACK_MS: Final = 2_000
@@ -91,7 +92,7 @@ class TimestampRepair:
             self._realign(group.source_shift)
         self.jumped, self.lost_ms = False, 0
         first_source, before = tags[0].timestamp, self._end
-        lasts = {kind: channel.last for kind, channel in self._channels.items()}
+        lasts = {kind: channel.last for kind, channel in self._channels.items()} if group.reconnected else {}
         self._rewrite(tags)
         self._after_break = False
         if group.reconnected and group.source_shift is None and not self._jumps:
@@ -135,15 +136,17 @@ class TimestampRepair:
 
     def _rewrite(self, tags: list[Tag]) -> None:
         """The common case inline: a step forward within the threshold; everything else is `_place`."""
-        audio, video, jump = self._channels[AUDIO], self._channels[VIDEO], self._jump
+        audio, video, jump, end = self._channels[AUDIO], self._channels[VIDEO], self._jump, self._end
         for tag in tags:
             channel = audio if tag.type == AUDIO else video
             output = tag.timestamp + channel.offset
             if channel.last is None or not 0 <= output - channel.last <= jump:
+                self._end = end
                 output = self._place(tag, channel)
-            channel.last = output
-            self._end = max(self._end, output)
-            tag.timestamp = output
+            channel.last = tag.timestamp = output
+            if output > end:  # noqa: PLR1730 - a call for every tag
+                end = output
+        self._end = end
 
     def _place(self, tag: Tag, channel: _Channel) -> int:
         source = tag.timestamp
@@ -219,12 +222,25 @@ class TimestampRepair:
         return missing if 2 * missing >= pace else 0
 
     def _learn_steps(self, tags: list[Tag]) -> None:
-        for tag_type, usual, fallback in ((VIDEO, _VIDEO_STEPS, _VIDEO_STEP), (AUDIO, _AUDIO_STEPS, _AUDIO_STEP)):
-            last = [tag.timestamp for tag in tags[-64:] if tag.type == tag_type][-2:]
-            channel = self._channels[tag_type]
-            if len(last) == 2:
-                channel.pace = max(0, last[1] - last[0])
-                channel.step = last[1] - last[0] if last[1] - last[0] in usual else fallback
+        ends: dict[int, int] = {}
+        missing = len(_STEPS)
+        for tag in reversed(tags[-64:]):
+            kind, time = tag.type, tag.timestamp
+            end = ends.get(kind)
+            if end is None:
+                ends[kind] = time
+            elif end >= 0:
+                ends[kind] = -1
+                self._learn_step(kind, end - time)
+                missing -= 1
+                if not missing:
+                    return
+
+    def _learn_step(self, kind: int, step: int) -> None:
+        usual, fallback = _STEPS[kind]
+        channel = self._channels[kind]
+        channel.pace = max(0, step)
+        channel.step = step if step in usual else fallback
 
 
 def _lost(amount: int, excess: int | None) -> int:
