@@ -27,11 +27,7 @@ _SRT_PARAMETERS = frozenset({"streamid", "passphrase", "pbkeylen"})
 
 
 class NotDialled(Exception):
-    """No connection is made; the message says why and names no secret. ``refused``: because of where the address leads."""
-
-    def __init__(self, reason: str, *, refused: bool = False) -> None:
-        super().__init__(reason)
-        self.refused = refused
+    """No connection is made; the message says why and names no secret."""
 
 
 class Dialling:
@@ -72,7 +68,7 @@ async def _srt(url: URL, port: int, reach: Reach, *, stall_s: float, latency_ms:
     try:
         address = await judged_address(url.raw_host or "", port, reach)
     except RefusedAddress as error:
-        raise NotDialled(f"address refused: {error}"[:200], refused=True) from None
+        raise NotDialled(f"address refused: {error}"[:200]) from None
     except OSError:
         raise NotDialled("the name of the host is unknown") from None
     # Only these: others would make ffmpeg listen, or bind, or wait for ever.

@@ -20,6 +20,8 @@ from chassis.programs import Running, open_program, workplace
 
 PROGRAM: Final = "chassis.foreign.ytdlp"
 MAX_ANSWER_BYTES: Final = 1 << 18
+START_S: Final = 60.0
+"""To import yt-dlp takes a second, on a small machine with much to do several."""
 MAX_LOOKS: Final = 64
 """After so many a process ends: what a library keeps for ever does not grow for ever."""
 _READ_BYTES = 1 << 16
@@ -46,9 +48,14 @@ class Pages:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def prepare(self) -> None:
+        """See that a process waits, if any may: the next look then costs no start. Raises PageFailed."""
+        if self._keep_s and not any(not process.exited for process in self._idle):
+            self._keep(await _Process.start())
+
     async def look(self, job: Job) -> Page:
         """What a page is; raises PageFailed. Cancelled, the process is killed."""
-        process = self._waiting(job) or await _Process.start(job)
+        process = self._waiting(job) or await _Process.start()
         try:
             async with asyncio.timeout(self._time_limit_s):
                 page = await process.ask(job)
@@ -72,11 +79,10 @@ class Pages:
         await asyncio.gather(*self._ending)
 
     def _waiting(self, job: Job) -> _Process | None:
-        if job.personal:
-            return None
+        fitting = (None,) if job.personal else (None, job.bounds)
         # The one that was used last: the others reach the end of their time.
         for process in reversed(self._idle):
-            if process.bounds == job.bounds and not process.exited:
+            if process.bounds in fitting and not process.exited:
                 self._idle.remove(process)
                 process.stop_waiting()
                 return process
@@ -94,24 +100,29 @@ class Pages:
 
 
 class _Process:
-    """One yt-dlp, confined to the bounds of its first job."""
+    """One yt-dlp, confined to the bounds of its first job; before it, it has none and does nothing."""
 
-    def __init__(self, stack: AsyncExitStack, running: Running, bounds: tuple[object, ...]) -> None:
-        self._stack, self._running, self.bounds = stack, running, bounds
+    def __init__(self, stack: AsyncExitStack, running: Running) -> None:
+        self._stack, self._running = stack, running
+        self.bounds: tuple[object, ...] | None = None
         self._waiting: asyncio.TimerHandle | None = None
         self.looks = 0
 
     @classmethod
-    async def start(cls, job: Job) -> _Process:
-        """Raises PageFailed."""
+    async def start(cls) -> _Process:
+        """One that has imported yt-dlp; raises PageFailed."""
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(workplace())
             program = open_program(command(PROGRAM), folder=folder, listens=True, search_path=search_path())
             try:
                 running = await stack.enter_async_context(program)
-            except OSError as error:
+                async with asyncio.timeout(START_S):
+                    ready = await running.output.read(1)
+            except (OSError, TimeoutError) as error:
                 raise PageFailed(f"yt-dlp cannot be started ({type(error).__name__})") from None
-            return cls(stack.pop_all(), running, job.bounds)
+            if ready != b"\n":
+                raise PageFailed("yt-dlp cannot be started; is it installed?")
+            return cls(stack.pop_all(), running)
 
     @property
     def exited(self) -> bool:
@@ -119,6 +130,7 @@ class _Process:
 
     async def ask(self, job: Job) -> Page:
         self.looks += 1
+        self.bounds = job.bounds
         self._running.give(job.line)
         answer = bytearray()
         while not answer.endswith(b"\n"):

@@ -94,7 +94,10 @@ class YtDlpAdapter:
         except TimeoutError:
             raise ProbeFailed("yt-dlp is busy with other pages; see ytdlp.at_once of the monitor") from None
         try:
+            await self._pages.prepare()
             yield
+        except PageFailed as error:
+            raise ProbeFailed(str(error)) from None
         finally:
             self._room.release()
 

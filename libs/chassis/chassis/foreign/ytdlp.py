@@ -58,10 +58,14 @@ class _Silent:
 
 
 def main() -> None:
-    """Answer until there are no more jobs."""
+    """Say that yt-dlp is there (an empty line), and answer until there are no more jobs."""
     if sys.platform == "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
         resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_FILE, MAX_FILE))
+    import yt_dlp  # noqa: F401 - what takes a while, before anybody measures time
+
+    sys.stdout.write("\n")
+    sys.stdout.flush()
     for job in jobs():
         sys.stdout.write(look(job).model_dump_json() + "\n")
         sys.stdout.flush()

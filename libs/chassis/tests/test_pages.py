@@ -1,0 +1,91 @@
+"""Processes that look at pages: who shares one, when they end, and that nothing survives its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import psutil
+import pytest
+from chassis.foreign.job import Job
+from chassis.foreign.page import PageStatus
+from chassis.pages import PROGRAM, PageFailed, Pages
+from chassis.waiting import wait_for_event
+
+NOWHERE = "http://127.0.0.1:1/"
+"""Nobody listens there."""
+
+
+def job(**how: object) -> Job:
+    return Job(**{"url": NOWHERE, "purpose": "watch", "allow_private": True, **how})  # type: ignore[arg-type]
+
+
+def processes(parent: psutil.Process | None = None) -> list[psutil.Process]:
+    """Those that look at pages."""
+    children = (parent or psutil.Process()).children(recursive=True)
+    return [one for one in children if one.is_running() and PROGRAM in one.cmdline()]
+
+
+async def gone(process: psutil.Process) -> bool:
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
+    return not alive
+
+
+async def test_jobs_with_the_same_bounds_share_a_process_and_a_personal_one_does_not() -> None:
+    async with Pages(keep_s=60) as pages:
+        await pages.prepare()
+        (shared,) = processes()
+        for _ in range(2):
+            assert (await pages.look(job())).status is PageStatus.FAILED
+        assert processes() == [shared]
+        await pages.look(job(login_domains=("example.org",), login_cookies={"a": "b"}))
+        assert processes() == [shared]
+        await pages.look(job(proxy="http://127.0.0.1:1"))
+        assert len(processes()) == 2
+        (waiting,) = (one._running for one in pages._idle if one._running.pid == shared.pid)
+        shared.kill()
+        assert await wait_for_event(waiting.exited, 20)
+        assert (await pages.look(job())).status is PageStatus.FAILED, "one that died is replaced"
+    assert processes() == []
+
+
+async def test_a_process_is_bound_for_ever() -> None:
+    async with Pages(keep_s=60) as pages:
+        await pages.look(job(allow_private=False, url="http://example.invalid/"))
+        (process,) = pages._idle
+        with pytest.raises(PageFailed, match="died"):
+            await process.ask(job())
+
+
+async def test_a_process_that_nobody_needs_ends() -> None:
+    async with Pages(keep_s=0.2) as pages:
+        await pages.look(job())
+        waiting = processes()
+        assert all([await gone(one) for one in waiting])
+        assert (await pages.look(job())).status is PageStatus.FAILED
+
+
+PARENT = f"""
+import asyncio
+from chassis.foreign.job import Job
+from chassis.pages import Pages
+
+async def main():
+    pages = Pages(keep_s=60)
+    await pages.look(Job(url={NOWHERE!r}, allow_private=True))
+    print("waiting", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_dies_with_its_parent() -> None:
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
+    assert parent.stdout is not None
+    async with asyncio.timeout(60):
+        assert await parent.stdout.readline() == b"waiting\n"
+    (process,) = processes(psutil.Process(parent.pid))
+    parent.kill()
+    await parent.wait()
+    assert await gone(process)
