@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chassis.accounts import Accounts, Login
-from chassis.collector import settle
 from chassis.egress import EgressPolicy
 from chassis.service import Service
 from chassis.settings import load
@@ -29,7 +28,7 @@ from services.danmu.settings import DanmuSettings
 def build(settings: DanmuSettings | None = None) -> Service:
     """Wire the service; reads the environment when no settings are given."""
     chosen = settings or load(DanmuSettings)
-    service = Service(chosen, handlers(), migrations=Path(__file__).with_name("migrations"))
+    service = Service(chosen, handlers(), migrations=Path(__file__).with_name("migrations"), spare_collector=True)
 
     async def account_of(account: str) -> Login:
         key = chosen.secret_key.get_secret_value()
@@ -64,7 +63,6 @@ def build(settings: DanmuSettings | None = None) -> Service:
 
     async def prepare() -> None:
         await remove_old_journals()
-        settle()
         service.add_runner(KIND, runner.run, concurrency=chosen.concurrent_chats)
 
     service.on_start(prepare)

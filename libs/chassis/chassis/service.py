@@ -20,7 +20,7 @@ import structlog
 from contracts.envelope import Metadata
 from contracts.registry import load_vocabulary
 
-from chassis import logs, migrate, telemetry
+from chassis import collector, logs, migrate, telemetry
 from chassis.broker import Broker, consumers_of
 from chassis.bus import Bus
 from chassis.database import Pool, open_pool
@@ -52,8 +52,15 @@ class Service:
     """A service as ``app.py`` wires it. Nothing happens before :meth:`run` or :meth:`start`."""
 
     def __init__(
-        self, settings: ServiceSettings, handlers: Handlers, *, migrations: Path | None = None, direct_limit: int = 32
+        self,
+        settings: ServiceSettings,
+        handlers: Handlers,
+        *,
+        migrations: Path | None = None,
+        direct_limit: int = 32,
+        spare_collector: bool = False,
     ) -> None:
+        """``spare_collector``: :meth:`run` lets the garbage collector look less often, see :mod:`chassis.collector`."""
         self.settings, self.handlers = settings, handlers
         self.name = settings.service
         self.resources = Resources()
@@ -61,6 +68,7 @@ class Service:
         self.health = Health(self.name, host=settings.health_host, port=settings.health_port)
         self._migrations = [migrate.CHASSIS, *([migrations] if migrations else [])]
         self._direct_limit = direct_limit
+        self._spare_collector = spare_collector
         self._prepare: list[Callable[[], Awaitable[None]]] = []
         self._parts: list[Part] = []
         self._runners: list[LeaseRunner] = []
@@ -177,6 +185,8 @@ class Service:
         try:
             async with asyncio.timeout(120):
                 await self.start()
+            if self._spare_collector:
+                collector.settle()
             self.ready(self.health.port)
             await self._ended.wait()
         finally:
