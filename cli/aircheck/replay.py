@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,12 +43,19 @@ def state(
     at: Annotated[str | None, typer.Option(help="A position or a time (RFC 3339): the state as it was then.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show what each event changed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Only the state, as JSON, by service.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, exists=True, help="Read what `events list --json` wrote, instead of asking a system."
+        ),
+    ] = None,
 ) -> None:
     """Show the state of a stream now or at a point of its history, folded by the code that decides on it.
 
     Example: aircheck replay state session-0192… --at 2026-11-21T20:15:00Z --diff
     """
-    steps = list(until(fold(Api().pages("/api/events", stream=stream, order="asc")), at))
+    events = from_file(file, stream) if file else Api().pages("/api/events", stream=stream, order="asc")
+    steps = list(until(fold(events), at))
     if not steps:
         raise typer.BadParameter(
             f"no event of {stream!r}{f' before {at}' if at else ''}; `aircheck events list` shows what there is"
@@ -117,6 +125,22 @@ def fold(events: Iterable[Json]) -> Iterator[Step]:
         after = aggregate.evolve(before, event) if aggregate and isinstance(event, Event) else before
         states[service] = after
         yield Step(service, int(stored["position"]), datetime.fromisoformat(stored["time"]), kind, after, before)
+
+
+def from_file(path: Path, stream: str) -> list[Json]:
+    """The events of a stream in a file with one event per line, in their order; raises typer.BadParameter for anything else."""
+    found = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                event = json.loads(line)
+                if event["stream"] == stream:
+                    found.append((int(event["position"]), event))
+            except (ValueError, KeyError, TypeError):
+                raise typer.BadParameter(
+                    f"line {number} of {path} is no event of `aircheck events list --json`"
+                ) from None
+    return [event for _, event in sorted(found, key=lambda one: one[0])]
 
 
 def until(steps: Iterable[Step], at: str | None) -> Iterator[Step]:

@@ -3,9 +3,11 @@ from datetime import UTC, datetime
 
 import pytest
 import typer
-from aircheck.replay import all_aggregates, changes, fold, plain, until
+from aircheck.main import app
+from aircheck.replay import all_aggregates, changes, fold, from_file, plain, until
 from contracts.monitor import SessionClosed, SessionOpened, SessionSuspended
 from contracts.system import SERVICES
+from typer.testing import CliRunner
 
 
 def stored(position, event, minute):
@@ -56,6 +58,26 @@ def test_history_up_to_a_position_or_a_time(at, positions):
 def test_a_text_that_is_neither_is_refused():
     with pytest.raises(typer.BadParameter):
         list(until(fold(HISTORY), "yesterday"))
+
+
+def test_a_history_that_was_saved_is_opened_without_a_system(tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRCHECK_URL", "http://127.0.0.1:1")
+    saved = tmp_path / "saved.jsonl"
+    # given the newest first, among the events of others
+    events = [{**event, "stream": "session-s"} for event in reversed(HISTORY)]
+    events.insert(1, {**HISTORY[0], "stream": "session-other"})
+    saved.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+    shown = CliRunner().invoke(app, ["replay", "state", "session-s", "--at", "7", "--json", "--file", str(saved)])
+
+    assert json.loads(shown.stdout)["monitor"]["suspended_at"] == "2026-11-21 20:01:00+00:00"
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", '{"stream": "session-s"}', '"x"'])
+def test_a_file_that_is_no_history_is_refused_with_its_line(tmp_path, line):
+    (tmp_path / "saved").write_text(f"{json.dumps({**HISTORY[0], 'stream': 'session-s'})}\n{line}\n")
+    with pytest.raises(typer.BadParameter, match="line 2 of"):
+        from_file(tmp_path / "saved", "session-s")
 
 
 def test_a_retired_type_leaves_the_state_as_it_is():
