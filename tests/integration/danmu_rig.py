@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import nats
 from chassis import provision
+from chassis.bus import end
 from chassis.ids import new_id
 from chassis.telemetry import new_metadata
 from contracts import subjects
@@ -179,7 +180,7 @@ async def outside(nats_url: str) -> AsyncIterator[Outside]:
         await world.listen()
         yield world
     finally:
-        await client.close()
+        await end(client)
 
 
 def path_of(artifact: Artifact) -> Path:

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import av
 import nats
 from chassis import provision
+from chassis.bus import end
 from chassis.ids import new_id
 from chassis.telemetry import new_metadata
 from contracts import subjects
@@ -149,7 +150,7 @@ async def outside(nats_url: str) -> AsyncIterator[Outside]:
         await world.listen()
         yield world
     finally:
-        await client.close()
+        await end(client)
 
 
 def settings(nats_url: str, dsn: str, folder: Path, **changes: Any) -> DownloaderSettings:

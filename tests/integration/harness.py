@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import nats
 from chassis import migrate, provision
-from chassis.bus import connection_options
+from chassis.bus import connection_options, end
 from chassis.database import Pool, open_pool
 from chassis.delivery import Delivery
 from chassis.handlers import Handler, Handlers
@@ -226,7 +226,7 @@ async def client(nats_url: str, **options: Any) -> AsyncIterator[Client]:
     try:
         yield connected
     finally:
-        await connected.close()
+        await end(connected)
 
 
 @asynccontextmanager

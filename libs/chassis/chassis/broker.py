@@ -19,7 +19,7 @@ from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from chassis.bus import Bus, connection_options
+from chassis.bus import Bus, connection_options, end
 from chassis.delivery import Delivery
 from chassis.dispatcher import Dispatcher
 from chassis.in_hand import InHand
@@ -128,7 +128,7 @@ class Broker:
         except NatsError as error:
             log.warning("bus.not_drained", error=repr(error))
         if client is not None:
-            await client.close()
+            await end(client)
 
 
 class _Pull:

@@ -19,6 +19,7 @@ from nats.js import JetStreamContext
 from chassis.ids import new_id
 from chassis.telemetry import new_metadata
 
+_ATTEMPT_S = 0.05
 log = structlog.get_logger(__name__)
 
 
@@ -123,3 +124,16 @@ async def connect(url: str, service: str, *, wait_s: float = 30.0, **credentials
     options = connection_options(url, service, **credentials)
     async with asyncio.timeout(wait_s):
         return Bus(await nats.connect(**options), service)
+
+
+async def end(client: Client) -> None:
+    """Close a connection for good, also one that tries to reconnect.
+
+    The client's attempt drops its cancellation when it fails in the very moment (``asyncio.wait_for`` of Python 3.11), and would be repeated
+    for ever: the loop of the process would never end.
+    """
+    await client.close()
+    attempt = client._reconnection_task
+    while attempt is not None and not attempt.done():
+        attempt.cancel()
+        await asyncio.wait([attempt], timeout=_ATTEMPT_S)
