@@ -50,7 +50,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one successful check saw at ``at`` (aware)."""
+    """What one check saw at ``at`` (aware). ``gone``: the platform's words when it says that there is no such channel (any more)."""
 
     streamer_id: str
     live: bool
@@ -61,6 +61,7 @@ class Observation:
     url: str = ""
     platform: str = ""
     chat: Chat | None = None
+    gone: str = ""
 
 
 def evolve_channel(state: Channel, event: Event) -> Channel:
@@ -98,6 +99,9 @@ AGGREGATES = (CHANNEL, SESSION)
 
 def decide_channel(state: Channel, seen: Observation) -> list[Event]:
     """The edges a check reveals: never an event for a check that saw the same as the last one."""
+    if seen.gone:
+        failed = decide_failure(state, seen.streamer_id, seen.gone, fatal=True)
+        return [ChannelWentOffline(streamer_id=seen.streamer_id), *failed] if state.live else failed
     events: list[Event] = [ChannelRecovered(streamer_id=seen.streamer_id)] if state.failing else []
     if seen.live and not state.live:
         events.append(ChannelWentLive(streamer_id=seen.streamer_id, title=seen.title, category=seen.category))

@@ -10,7 +10,7 @@ from chassis.work import Work
 from contracts.monitor import CheckChannel, CloseSession
 
 from services.monitor import domain, store
-from services.monitor.adapters.platform import Probe, ProbeError, UnknownSite
+from services.monitor.adapters.platform import ChannelNotFound, Probe, ProbeError, UnknownSite
 from services.monitor.domain import CHANNEL, SESSION, Observation
 from services.monitor.probing import Prober
 
@@ -60,14 +60,20 @@ async def _see(command: CheckChannel, work: Work) -> Observation | None:
     received = prober.disturbs(command) and not command.broken and await _is_received(command, work)
     try:
         return _observation(command, await prober.probe(command, received=received))
+    except ChannelNotFound as error:
+        return _silence(command, gone=str(error)[:500])
     except ProbeError as error:
         channel = await work.load(CHANNEL, command.streamer_id)
         if isinstance(error, UnknownSite) and channel.state.known:
             # Many pages show their player only while something is on air: where a broadcast was once, none is an answer.
-            return Observation(streamer_id=command.streamer_id, live=False, at=datetime.now(UTC), url=command.url)
+            return _silence(command)
         failed = domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
         await work.append(channel, failed)
         return None
+
+
+def _silence(command: CheckChannel, *, gone: str = "") -> Observation:
+    return Observation(streamer_id=command.streamer_id, live=False, at=datetime.now(UTC), url=command.url, gone=gone)
 
 
 async def _is_received(command: CheckChannel, work: Work) -> bool:

@@ -78,9 +78,9 @@ async def watching(
             yield watched
 
 
-@pytest.mark.parametrize("engine", ["native", "yt-dlp"])
+@pytest.mark.parametrize(("engine", "end"), [("native", "off air"), ("yt-dlp", "removed")])
 async def test_a_page_that_only_yt_dlp_knows_is_watched_and_recorded(
-    engine: str, nats_url: str, make_database: Callable[[], str], tmp_path: Path
+    engine: str, end: str, nats_url: str, make_database: Callable[[], str], tmp_path: Path
 ) -> None:
     async with Studio() as studio:
         await studio.put_on_air("1", "Night train")
@@ -90,12 +90,13 @@ async def test_a_page_that_only_yt_dlp_knows_is_watched_and_recorded(
             assert (opened.title, opened.platform) == ("Night train", "generic")
             await watched.some(RecordingStarted)
             await watched.world.wait_for_media(2000)
-            await studio.put_off_air("1")
+            await (studio.put_off_air("1") if end == "off air" else studio.remove_room("1"))
             (closed,) = await watched.some(SessionClosed)
-            (ended,) = await watched.some(RecordingEnded)
+            await watched.some(RecordingEnded)
     assert closed.reason is EndReason.OFFLINE
-    assert ended.reason in (EndReason.OFFLINE, EndReason.SOURCE_ENDED), ended
-    assert watched.of(ChannelFailed) == [], "a page that showed a broadcast is offline without one, not unknown"
+    failures = [event.error for event in watched.of(ChannelFailed)]
+    # A page that showed a broadcast is offline without one, not unknown; one that is not there any more is a failure besides.
+    assert failures == {"off air": [], "removed": ["the site has no such page"]}[end]
     assert sum(file.duration_ms for file in check_files(watched.world)) > 1500
     assert "m3u8" not in repr(watched.told), "media addresses never enter events"
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -76,6 +77,17 @@ def test_a_failure_is_said_once_until_a_check_succeeds():
     state = CHANNEL.fold(failed)
     assert decide_failure(state, "a", "boom", fatal=False) == []
     assert kinds(decide_channel(state, offline())) == [ChannelRecovered]
+
+
+def test_a_channel_that_is_gone_fails_once_and_its_session_ends_as_any():
+    state = CHANNEL.fold(decide_channel(Channel(), live()))
+    gone = replace(offline(), gone="no such channel")
+    events = decide_channel(state, gone)
+    assert kinds(events) == [ChannelWentOffline, ChannelFailed]
+    assert (events[1].error, events[1].fatal) == ("no such channel", True)
+    state = CHANNEL.fold(events, state)
+    assert decide_channel(state, gone) == [], "it is neither live nor recovered"
+    assert kinds(decide(session(live()), gone)) == [SessionSuspended]
 
 
 def test_a_live_channel_opens_one_session():
