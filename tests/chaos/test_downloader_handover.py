@@ -85,8 +85,13 @@ def check(kind: str, world: Outside, seen: Viewer) -> int:
     return check_flv(world, seen) if kind == "flv" else check_ts(world, 6000)
 
 
-@pytest.mark.parametrize("kind", ["flv", "ts", "fmp4"])
-async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [("flv", "native"), ("ts", "native"), ("fmp4", "native"), ("flv", "ffmpeg"), ("flv", "streamlink")],
+)
+async def test_a_rolling_restart_loses_no_frame(
+    nats_url: str, postgres_dsn: str, tmp_path: Path, kind: str, engine: str
+) -> None:
     # given two replicas that share nothing but database and bus, and a recording
     async with Studio() as studio, outside(nats_url) as world:
         await studio.put_on_air("1")
@@ -97,7 +102,7 @@ async def test_a_rolling_restart_loses_no_frame(nats_url: str, postgres_dsn: str
             replica(nats_url, postgres_dsn, tmp_path / "two", "two") as two,
         ):
             replicas = {"one": one, "two": two}
-            await world.start()
+            await world.start(engine=engine)
             await world.wait(SegmentOpened)
             await world.wait_for_media(3000)
             await announced(postgres_dsn, 2)
