@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,8 @@ def record(
     url: Annotated[
         str,
         typer.Argument(
-            help="Address of a live stream: .flv, .m3u8, .ts, .mp4, rtmp:// or srt://; a page for some engines."
+            help="Address of a live stream: .flv, .m3u8, .ts, .mp4, rtmp:// or srt://; a page for some engines. "
+            "- reads it from standard input: others see arguments."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the files; made if missing.")],
@@ -55,10 +57,11 @@ def record(
     """
     # Imported here, because every other command can do without the engine.
     from chassis import logs
-    from chassis.egress import EgressPolicy, RefusedAddress, check_url
+    from chassis.egress import MAX_URL_LENGTH, EgressPolicy, RefusedAddress, check_url
     from contracts.values import Effective, EndReason
 
     logs.configure("record", level="WARNING")
+    url = sys.stdin.readline(MAX_URL_LENGTH + 2).strip() if url == "-" else url
     effective = Effective(file_template=_TEMPLATE, segment_seconds=segment_seconds, engine=engine)
     try:
         check_url(url, EgressPolicy(allow_private=allow_private), ("http", "https", "rtmp", "rtmps", "srt"))

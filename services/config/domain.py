@@ -193,12 +193,15 @@ def decide_save_credential(version: int, command: SaveCredential, secrets: Secre
     """Set a credential; the same names may hold new values, so that each save is an event."""
     if command.expected_version is not None and command.expected_version != version:
         raise _stale(version)
-    if (secrets.cookies or secrets.headers) and not command.domains:
+    for_hosts = secrets.cookies or secrets.headers or secrets.stream_key or secrets.passphrase
+    if for_hosts and not command.domains:
         raise Rejected(
-            "No domains", status=422, detail="cookies and headers need the domains they go to: nobody else gets them"
+            "No domains",
+            status=422,
+            detail="what is sent to a server needs the domains it goes to: nobody else gets it",
         )
-    if not (secrets.cookies or secrets.headers or secrets.proxy_user or secrets.proxy_password):
-        raise Rejected("Empty credential", status=422, detail="it holds no cookies, no headers and no login of a proxy")
+    if not (for_hosts or secrets.proxy_user or secrets.proxy_password):
+        raise Rejected("Empty credential", status=422, detail="it holds nothing that could be sent to anybody")
     return [
         CredentialSaved(
             credential_id=command.credential_id,
@@ -210,7 +213,12 @@ def decide_save_credential(version: int, command: SaveCredential, secrets: Secre
 
 
 def _names_in(secrets: Secrets) -> tuple[str, ...]:
-    login = ("proxy login",) if secrets.proxy_user or secrets.proxy_password else ()
+    held = {
+        "stream key": secrets.stream_key,
+        "passphrase": secrets.passphrase,
+        "proxy login": secrets.proxy_user or secrets.proxy_password,
+    }
+    login = (name for name, value in held.items() if value)
     return (*(f"cookie {name}" for name in secrets.cookies), *(f"header {name}" for name in secrets.headers), *login)
 
 

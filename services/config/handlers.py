@@ -113,6 +113,10 @@ async def _resolve_users(work: Work, layer_id: str) -> None:
 
 def _check_address(url: str, policy: EgressPolicy) -> None:
     try:
-        check_url(url, policy, ("http", "https", "rtmp", "rtmps", "srt"))
+        parsed = check_url(url, policy, ("http", "https", "rtmp", "rtmps", "srt"))
     except RefusedAddress as error:
         raise Rejected("Address refused", status=422, detail=str(error)) from None
+    if parsed.scheme == "srt" and "passphrase" in parsed.query:
+        # An address is in events, which are kept for ever and shown to many.
+        detail = "the address carries a passphrase: keep it in a credential, and name that in the network's account"
+        raise Rejected("Address refused", status=422, detail=detail)

@@ -18,6 +18,7 @@ from tests.integration.gateway_stage import logged_in, staged
 pytestmark = pytest.mark.engines
 
 COOKIE, HEADER, PASSWORD = "c00kie-s3cret", "h3ader-s3cret", "pr0xy-s3cret"
+STREAM_KEY, PASSPHRASE = "k3y-s3cret", "passphrase-s3cret"
 BODY = {
     "name": "My account",
     "domains": ["example.org"],
@@ -25,6 +26,8 @@ BODY = {
     "headers": {"X-Token": HEADER},
     "proxy_user": "ann",
     "proxy_password": PASSWORD,
+    "stream_key": STREAM_KEY,
+    "passphrase": PASSPHRASE,
 }
 
 
@@ -82,13 +85,14 @@ async def test_the_life_of_a_credential(nats_url, postgres_dsn, make_database, t
     assert (wrong.status_code, nowhere.status_code, removed.status_code, gone.status_code) == (422, 422, 204, 404)
     assert (login.domains, login.cookies, login.headers) == (("example.org",), BODY["cookies"], BODY["headers"])
     assert (login.proxy_user, login.proxy_password) == ("ann", PASSWORD)
+    assert (login.stream_key, login.passphrase) == (STREAM_KEY, PASSPHRASE)
     assert later.cookies == {"SESSDATA": "another"}
-    assert shown.json()["holds"] == ["cookie SESSDATA", "header X-Token", "proxy login"]
+    assert shown.json()["holds"] == ["cookie SESSDATA", "header X-Token", "stream key", "passphrase", "proxy login"]
     assert [item["id"] for item in listed.json()["items"]] == ["mine"]
     answers = (saved, shown, listed, changed, stale, events, wrong, nowhere, removed, gone)
     told = "\n".join([*(answer.text for answer in answers), kept, *capfd.readouterr(), json.dumps(repr(login))])
     assert "credential.saved" in told, "the events were looked at"
-    assert not [secret for secret in (COOKIE, HEADER, PASSWORD) if secret in told]
+    assert not [secret for secret in (COOKIE, HEADER, PASSWORD, STREAM_KEY, PASSPHRASE) if secret in told]
     sealed = set(re.findall(r"gAAAA[\w=-]+", kept))
     assert len(sealed) == 2, "the secrets and their key"
     assert not [one for one in sealed if one in forgotten]

@@ -168,6 +168,26 @@ async def test_rtmp_and_srt_are_played_by_ffmpeg_whatever_engine_is_wanted(
     assert frames(file) >= 20
 
 
+@pytest.mark.parametrize(
+    ("kind", "secret"),
+    [("rtmp", {"stream_key": f"{SECRET}?x=1"}), ("srt", {"passphrase": SECRET, "stream_key": "#!::r=a,m=b"})],
+)
+async def test_the_key_and_the_passphrase_of_a_stream_come_from_a_credential(
+    tmp_path: Path, kind: str, secret: dict[str, str]
+) -> None:
+    wanted = {"key": secret["stream_key"]} if kind == "rtmp" else {"passphrase": secret["passphrase"]}
+    async with listener(kind, **wanted) as url:
+        address = url.partition("?")[0].removesuffix(f"/{SECRET}")
+        login = Login(domains=("127.0.0.1",), **secret)
+        source, network = Source(url=address, protocol=kind), Network(account="mine")
+        async with recording(tmp_path / "files", source, login=login, network=network) as one:
+            await one.media(1000)
+            (ffmpeg,) = programs()
+            shown = " ".join([*ffmpeg.cmdline(), *ffmpeg.environ().values(), repr(login)])
+    assert SECRET not in address + shown
+    assert frames(one.files[0]) > 5
+
+
 async def test_a_codec_that_does_not_fit_into_flv_is_recorded_as_a_transport_stream(tmp_path: Path) -> None:
     async with (
         listener("srt", audio_codec="mp2") as url,

@@ -45,6 +45,8 @@ class Login:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy_user: str = ""
     proxy_password: str = field(default="", repr=False)
+    stream_key: str = field(default="", repr=False)
+    passphrase: str = field(default="", repr=False)
 
     def covers(self, host: str) -> bool:
         """Whether a host may see this login."""
@@ -119,4 +121,4 @@ def _opened(told: CredentialTold, key: SystemKey) -> Login:
         secrets = Secrets.model_validate_json(key.open(told.sealed))
     except (SecretUnreadable, ValidationError):
         raise AccountUnavailable(f"the credential {told.credential_id} cannot be opened: another system key") from None
-    return Login(told.domains, secrets.cookies, secrets.headers, secrets.proxy_user, secrets.proxy_password)
+    return Login(told.domains, **secrets.model_dump())

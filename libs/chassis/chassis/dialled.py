@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 from yarl import URL
 
+from chassis.accounts import Login
 from chassis.egress import RefusedAddress
 from chassis.gate import Gate
 from chassis.network import Reach, judged_address
@@ -39,20 +40,24 @@ class Dialling:
 
 @asynccontextmanager
 async def dial(
-    url: URL, reach: Reach, *, stall_s: float, analyze_s: float, srt_latency_ms: int
+    url: URL, reach: Reach, login: Login, *, stall_s: float, analyze_s: float, srt_latency_ms: int
 ) -> AsyncIterator[Dialling]:
-    """Prepare for one ffmpeg that plays ``url`` while the block runs; ``url`` was judged as written. Raises NotDialled."""
+    """Prepare for one ffmpeg that plays ``url`` while the block runs; ``url`` was judged as written. Raises NotDialled.
+
+    The login's stream key and passphrase are used where it covers the host, in place of what the address says.
+    """
+    login = login if login.covers(url.raw_host or "") else Login()
     port = url.explicit_port or PORTS[url.scheme]
     if not port:
         raise NotDialled("an SRT address needs a port")
     more = {"analyzeduration": microseconds(analyze_s)}
     if url.scheme == "srt":
-        address, options = await _srt(url, port, reach, stall_s=stall_s, latency_ms=srt_latency_ms)
+        address, options = await _srt(url, port, reach, login, stall_s=stall_s, latency_ms=srt_latency_ms)
         yield Dialling(_listed(address, {**options, **more}), None)
         return
     gate = Gate(reach, url.raw_host or "", port, tls=url.scheme == "rtmps")
     async with gate.open() as door:
-        address, options = _rtmp(url, door)
+        address, options = _rtmp(url, door, login.stream_key)
         yield Dialling(_listed(address, {**options, **more}), gate)
 
 
@@ -61,7 +66,9 @@ def microseconds(seconds: float) -> str:
     return str(round(seconds * 1_000_000))
 
 
-async def _srt(url: URL, port: int, reach: Reach, *, stall_s: float, latency_ms: int) -> tuple[str, dict[str, str]]:
+async def _srt(
+    url: URL, port: int, reach: Reach, login: Login, *, stall_s: float, latency_ms: int
+) -> tuple[str, dict[str, str]]:
     """SRT runs over UDP, which no gate and no proxy carries: the address is resolved and judged, and given as it was judged."""
     if reach.proxy:
         raise NotDialled("a proxy cannot carry SRT")
@@ -73,19 +80,23 @@ async def _srt(url: URL, port: int, reach: Reach, *, stall_s: float, latency_ms:
         raise NotDialled("the name of the host is unknown") from None
     # Only these: others would make ffmpeg listen, or bind, or wait for ever.
     options = {name: value for name, value in parse_qsl(url.raw_query_string) if name in _SRT_PARAMETERS}
+    secrets = {"streamid": login.stream_key, "passphrase": login.passphrase}
+    options |= {name: value for name, value in secrets.items() if value}
     options |= {"mode": "caller", "latency": str(latency_ms * 1000)}
     options |= {"timeout": microseconds(stall_s)}
     options |= {"connect_timeout": str(round(reach.connect_timeout_s * 1000))}
     return f"srt://{f'[{address}]' if ':' in address else address}:{port}", options
 
 
-def _rtmp(url: URL, door: int) -> tuple[str, dict[str, str]]:
+def _rtmp(url: URL, door: int, key: str) -> tuple[str, dict[str, str]]:
     """Address and options of a stream behind the gate: the server is told the address that was asked for."""
-    parts = [part for part in url.raw_path.split("/") if part]
+    path = f"{url.raw_path.rstrip('/')}/{key}" if key else url.raw_path
+    query = f"{'&' if '?' in path else '?'}{url.raw_query_string}" if url.raw_query_string else ""
+    parts = [part for part in path.partition("?")[0].split("/") if part]
     # ffmpeg takes two parts of the path as the application where there are three or more.
     application = "/".join(parts[: 2 if len(parts) > 2 else 1])
     stated = str(url.origin()) + f"/{application}"
-    return f"rtmp://127.0.0.1:{door}{url.raw_path_qs}", {"rtmp_live": "live", "rtmp_tcurl": stated}
+    return f"rtmp://127.0.0.1:{door}{path}{query}", {"rtmp_live": "live", "rtmp_tcurl": stated}
 
 
 def _listed(address: str, options: Mapping[str, str]) -> bytes:

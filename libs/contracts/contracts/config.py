@@ -18,13 +18,21 @@ HeaderValue = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]([\x20-\x7e
 CookieValue = Annotated[str, StringConstraints(pattern=r"^[\x21-\x3a\x3c-\x7e]*$", max_length=4096)]
 
 
+StreamSecret = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]*$", max_length=512)]
+
+
 class Secrets(Strict):
-    """What a credential keeps. It travels and is stored only as sealed JSON: never in a message, a log or an argument in clear."""
+    """What a credential keeps. It travels and is stored only as sealed JSON: never in a message, a log or an argument in clear.
+
+    ``stream_key`` goes behind the path of an RTMP address, and is the stream id of an SRT address; ``passphrase`` opens an SRT stream.
+    """
 
     cookies: Annotated[dict[HeaderName, CookieValue], Field(max_length=100)] = Field(default_factory=dict)
     headers: Annotated[dict[HeaderName, HeaderValue], Field(max_length=50)] = Field(default_factory=dict)
     proxy_user: Annotated[str, StringConstraints(max_length=256)] = ""
     proxy_password: Annotated[str, StringConstraints(max_length=256)] = ""
+    stream_key: StreamSecret = ""
+    passphrase: StreamSecret = ""
 
 
 class AddStreamer(Command, type="config.add_streamer.v1", key="streamer_id"):

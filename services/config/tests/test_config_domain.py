@@ -1,6 +1,16 @@
 import pytest
+from chassis.egress import EgressPolicy
 from contracts.aggregate import Rejected
-from contracts.config import AddStreamer, ChangeStreamer, LayerSaved, RemoveStreamer, SaveLayer, StreamerAdded
+from contracts.config import (
+    AddStreamer,
+    ChangeStreamer,
+    LayerSaved,
+    RemoveStreamer,
+    SaveCredential,
+    SaveLayer,
+    Secrets,
+    StreamerAdded,
+)
 from contracts.values import Layer, Network, Pipelines, Step
 
 from services.config.domain import (
@@ -13,11 +23,13 @@ from services.config.domain import (
     decide_enabled,
     decide_remove,
     decide_remove_layer,
+    decide_save_credential,
     decide_save_layer,
     platform_of,
     resolve,
     url_key,
 )
+from services.config.handlers import _check_address
 
 ADD = AddStreamer(streamer_id="a", url="https://live.bilibili.com/42", layer=Layer(quality="best"))
 
@@ -34,6 +46,26 @@ def test_adding_names_the_streamer_after_its_address():
     (event,) = decide_add(Streamer(), ADD)
     assert isinstance(event, StreamerAdded)
     assert (event.name, event.platform, event.enabled) == ("42", "bilibili", True)
+
+
+@pytest.mark.parametrize("secrets", [Secrets(stream_key="k"), Secrets(passphrase="p"), Secrets(cookies={"a": "b"})])
+def test_what_is_sent_to_a_server_needs_the_domains_it_goes_to(secrets):
+    with pytest.raises(Rejected, match="No domains"):
+        decide_save_credential(0, SaveCredential(credential_id="c", name="c", sealed="x"), secrets)
+
+
+def test_a_credential_says_what_it_holds_and_no_value():
+    command = SaveCredential(credential_id="c", name="c", domains=("example.org",), sealed="x")
+    (saved,) = decide_save_credential(0, command, Secrets(stream_key="hidden", passphrase="hidden"))
+    assert saved.holds == ("stream key", "passphrase")
+
+
+def test_an_address_with_a_passphrase_never_becomes_an_event():
+    _check_address("srt://example.org:9000?streamid=x", EgressPolicy())
+    with pytest.raises(Rejected) as refused:
+        _check_address("srt://example.org:9000?passphrase=hidden", EgressPolicy())
+    assert "credential" in refused.value.problem.detail
+    assert "hidden" not in refused.value.problem.detail
 
 
 def test_the_same_id_twice_is_refused():

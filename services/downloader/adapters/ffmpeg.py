@@ -80,9 +80,14 @@ class FfmpegFeed:
     @asynccontextmanager
     async def _dialled(self, url: URL) -> AsyncIterator[AsyncIterator[bytes]]:
         """RTMP and SRT: ffmpeg opens the connection, RTMP through our gate."""
-        options, stall_s = self._options, self._access.stall_s
+        access, options = self._access, self._options
         dialling = dial(
-            url, self._access, stall_s=stall_s, analyze_s=options.analyze_s, srt_latency_ms=options.srt_latency_ms
+            url,
+            access,
+            access.login,
+            stall_s=access.stall_s,
+            analyze_s=options.analyze_s,
+            srt_latency_ms=options.srt_latency_ms,
         )
         try:
             async with dialling as dialled, self._running(LISTED, dialled.gate, given=dialled.given) as chunks:

@@ -23,7 +23,8 @@ router = APIRouter(prefix="/api/credentials", tags=["credentials"])
 
 
 class CredentialBody(Strict):
-    """A login. ``domains`` and what is below them get its cookies and headers, nobody else; the proxy gets its user and password."""
+    """A login. ``domains`` and what is below them get its cookies, headers, stream key and passphrase, nobody else; the proxy gets its user and
+    password."""
 
     name: Name
     domains: Annotated[tuple[Domain, ...], Field(max_length=32)] = ()
@@ -31,6 +32,8 @@ class CredentialBody(Strict):
     headers: Annotated[dict[str, SecretStr], Field(max_length=50)] = Field(default_factory=dict)
     proxy_user: str = ""
     proxy_password: SecretStr = SecretStr("")
+    stream_key: SecretStr = SecretStr("")
+    passphrase: SecretStr = SecretStr("")
 
 
 @router.get("", dependencies=[reading("credentials")])
@@ -83,6 +86,8 @@ def _secrets(body: CredentialBody) -> Secrets:
             headers={name: value.get_secret_value() for name, value in body.headers.items()},
             proxy_user=body.proxy_user,
             proxy_password=body.proxy_password.get_secret_value(),
+            stream_key=body.stream_key.get_secret_value(),
+            passphrase=body.passphrase.get_secret_value(),
         )
     except ValidationError as error:
         # Only where, never what: the values are secrets.

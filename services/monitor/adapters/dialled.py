@@ -123,7 +123,7 @@ class Dialled:
         proxy = proxy_of(network, channel.login)
         way = _Way(self._policy, network, proxy, min(network.connect_timeout_s or CONNECT_S, self._timeout_s))
         await _resolved(url, way)
-        dialling = dial(url, way, stall_s=self._media_s, analyze_s=ANALYZE_S, srt_latency_ms=200)
+        dialling = dial(url, way, channel.login, stall_s=self._media_s, analyze_s=ANALYZE_S, srt_latency_ms=200)
         try:
             async with dialling as dialled:
                 return await self._has_media(dialled, way.connect_timeout_s + self._media_s)
