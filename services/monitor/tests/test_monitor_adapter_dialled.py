@@ -71,6 +71,14 @@ async def test_what_plays_is_live_and_what_is_gone_is_not(kind: str) -> None:
     assert programs() == []
 
 
+async def test_the_passphrase_may_come_from_a_credential() -> None:
+    login = Login(domains=("127.0.0.1",), passphrase="long-enough-secret")
+    async with listener("srt", passphrase="long-enough-secret") as url:
+        bare = url.partition("?")[0]
+        live = await seen_live(bare, login=login)
+    assert [one.url for one in live.sources] == [bare]
+
+
 async def test_a_wrong_passphrase_is_no_silence() -> None:
     async with listener("srt", passphrase="long-enough-secret") as url:
         with pytest.raises(ChannelRefused, match="passphrase") as refused:
