@@ -9,7 +9,8 @@ SIZE: Final = 512 << 10
 """A socket rarely holds more, and one read of it costs what eight of 64 KiB would."""
 LARGE: Final = SIZE // 4
 """From here on a buffer is handed over as it is; less is copied out, or a few kilobytes would keep a whole buffer."""
-_KEPT: Final = 6
+MOST: Final = 4
+"""Buffers that are handed over at a time. When so many are in use there are many sources, and none of them is in a hurry."""
 
 
 class Scratch(threading.local):
@@ -29,19 +30,17 @@ class Scratch(threading.local):
 
     def take(self, parts: list[memoryview]) -> bytes | memoryview:
         """Keep what was received: ``parts`` of :attr:`view`, which counts for nothing afterwards."""
-        if len(parts) == 1 and len(parts[0]) >= LARGE:
-            self._hand_over()
+        if len(parts) == 1 and len(parts[0]) >= LARGE and (spare := self._spare()) is not None:
+            self._lent.append(self._buffer)
+            self._buffer = spare
             return parts[0].toreadonly()
         return b"".join(parts)
 
-    def _hand_over(self) -> None:
-        self._lent.append(self._buffer)
-        free = next((one for one in self._lent if _is_free(one)), None)
-        if free is not None:
-            self._lent.remove(free)
-        elif len(self._lent) > _KEPT:
-            del self._lent[0]  # whoever holds its views keeps it alive
-        self._buffer = bytearray(SIZE) if free is None else free
+    def _spare(self) -> bytearray | None:
+        for at, buffer in enumerate(self._lent):
+            if _is_free(buffer):
+                return self._lent.pop(at)
+        return bytearray(SIZE) if len(self._lent) < MOST else None
 
 
 def _is_free(buffer: bytearray) -> bool:

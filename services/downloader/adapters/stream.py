@@ -82,6 +82,7 @@ class StreamEngine:
             stream = await self._recording(container_of(head))
             stream.connected()
             await stream.feed(head)
+            del head  # it may be hundreds of kilobytes, and the connection lasts for hours
             async for chunk in chunks:
                 await stream.feed(chunk)
         raise SourceFailed("the server ended the stream", over=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from services.downloader.adapters.scratch import LARGE, SIZE, Scratch
+from services.downloader.adapters.scratch import LARGE, MOST, SIZE, Scratch
 
 
 def received(scratch: Scratch, data: bytes) -> bytes | memoryview:
@@ -44,6 +44,15 @@ def test_buffers_that_nobody_looks_at_are_received_into_again() -> None:
         before = taken
     assert len(places) <= 3
     assert before[0] == 49
+
+
+def test_when_many_are_in_use_what_comes_is_copied() -> None:
+    scratch = Scratch()
+    taken = [received(scratch, bytes([number]) * SIZE) for number in range(20)]
+    assert sum(isinstance(one, memoryview) for one in taken) == MOST
+    assert [one[0] for one in taken] == list(range(20))
+    taken.clear()
+    assert isinstance(received(scratch, b"x" * SIZE), memoryview)
 
 
 def test_little_is_copied_and_keeps_no_buffer() -> None:
