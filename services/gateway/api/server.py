@@ -7,19 +7,52 @@ import contextlib
 import socket
 from collections.abc import Callable, Iterator
 
+import h11
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 log = structlog.get_logger(__name__)
 GRACE_S = 5
 MAX_CONNECTIONS = 2_048
+HEAD_S = 10.0
+"""How long the head of a request may take to arrive."""
 
 
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # SIGTERM belongs to the service
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn waits for ever for the head of a request; who opens connections and says nothing would take them from everybody."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._forget()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(HEAD_S, self.transport.close)
+
+    def _forget(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
 
 class HttpServer:
@@ -50,7 +83,7 @@ class HttpServer:
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._application(),
-            http="h11",
+            http=_Protocol,
             ws="websockets-sansio",
             ws_max_size=64 * 1024,
             lifespan="off",

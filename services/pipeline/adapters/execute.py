@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 from chassis.programs import run_program
+from chassis.redaction import without_secrets
 from contracts.values import Artifact, Json, Strict
 from media.naming import sanitise
 from pydantic import Field, StringConstraints
@@ -97,10 +98,11 @@ class Execute:
             raise ProcessingRefused(f"the program took longer than {options.timeout_s:g} s") from None
         except (FileNotFoundError, PermissionError) as error:
             raise ProcessingRefused(f"the program cannot be started: {error.strerror}") from None
+        complaints = without_secrets(done.complaints)  # they go into an event
         if done.code < 0:
-            raise ProcessingInterrupted(f"the program was killed by signal {-done.code}: {done.complaints}")
+            raise ProcessingInterrupted(f"the program was killed by signal {-done.code}: {complaints}")
         if done.code:
-            raise ProcessingRefused(f"the program failed with {done.code}: {done.complaints}")
+            raise ProcessingRefused(f"the program failed with {done.code}: {complaints}")
 
     async def _collect(self, folder: Path, source: Artifact, workspace: Workspace) -> list[Artifact]:
         found = await asyncio.to_thread(_files_below, folder)
