@@ -39,6 +39,7 @@ from services.danmu.adapters.journal import Journal
 from services.danmu.adapters.links import Server
 from services.danmu.listener import Listener
 from services.danmu.live import LiveFeed
+from services.danmu.post import Post
 from services.danmu.tally import Tally
 from tests.studio import danmaku
 from tests.studio.options import ChatMessage
@@ -131,9 +132,13 @@ async def listen(url: str, nats_url: str, rooms: int, seconds: float) -> None:
     """Hold rooms as the service does, with journal, live lines and live statistics on the bus."""
     carrier = await bus.connect(nats_url, "danmu")
 
+    async def publish(session_id: str, lines: bytes) -> None:
+        await carrier.client.publish(subjects.chat_of(session_id), lines)
+
+    post = Post(publish)
+
     def feed(number: int) -> LiveFeed:
-        subject = subjects.chat_of(f"session{number}")
-        return LiveFeed(lambda lines: carrier.client.publish(subject, lines), 50)
+        return LiveFeed(lambda message, lines: post.put(f"session{number}", message, lines), 50)
 
     def tally(number: int) -> Tally:
         async def tell(found: Statistics) -> None:

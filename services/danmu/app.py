@@ -21,6 +21,7 @@ from services.danmu.follower import Follower
 from services.danmu.handlers import KIND, handlers, now_ms
 from services.danmu.ledger import Ledger
 from services.danmu.live import Audience
+from services.danmu.post import Post
 from services.danmu.runner import ChatRunner
 from services.danmu.settings import DanmuSettings
 
@@ -59,7 +60,9 @@ def build(settings: DanmuSettings | None = None) -> Service:
             await archive.remove_journal(session_id)
 
     follower = Follower(revisions, chosen.poll_s)
-    runner = ChatRunner(chosen, Ledger(service), rooms.open, archive, follower, Audience(publish, pulse), now_ms)
+    runner = ChatRunner(
+        chosen, Ledger(service), rooms.open, archive, follower, Audience(Post(publish).put, pulse), now_ms
+    )
 
     async def prepare() -> None:
         await remove_old_journals()

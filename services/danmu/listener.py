@@ -139,7 +139,7 @@ class Listener:
             lines = [encode_line(message) for message in heard]
             self._keep(heard, lines)
             if not self.quiet:
-                await self._live.send(lines)
+                self._live.send(lines)
 
     async def _keep_flushing(self) -> None:
         while True:

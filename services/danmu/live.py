@@ -7,24 +7,21 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import structlog
 from contracts.danmu import ChatPulse
 
 from services.danmu.metrics import LIVE
 
-log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Where what happens now goes: lines of a session, and what its chat is like so far."""
+    """Where what happens now goes: lines of a session and how many they are, and what its chat is like so far."""
 
-    lines: Callable[[str, bytes], Awaitable[None]]
+    lines: Callable[[str, bytes, int], None]
     pulse: Callable[[ChatPulse], Awaitable[None]]
 
 
-Publish = Callable[[bytes], Awaitable[None]]
-SENT, DROPPED, FAILED = (LIVE.labels(outcome) for outcome in ("sent", "dropped", "failed"))
+Put = Callable[[bytes, int], None]
+DROPPED: Final = LIVE.labels("dropped")
 MESSAGE_BYTES: Final = 256 << 10
 """A server takes messages of 1 MiB."""
 BURST_S: Final = 4.0
@@ -34,31 +31,18 @@ BURST_S: Final = 4.0
 class LiveFeed:
     """Passes on at most ``per_second`` lines. What came together goes as one message on the bus: lines of ``encode_line``, each with its end."""
 
-    def __init__(self, publish: Publish, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._publish, self._per_second, self._clock = publish, per_second, clock
+    def __init__(self, put: Put, per_second: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._put, self._per_second, self._clock = put, per_second, clock
         self._tokens = self._most = per_second * BURST_S
         self._at = clock()
-        self._failing = False
 
-    async def send(self, lines: Sequence[bytes]) -> None:
-        """Publish lines, or drop those that are too many; never raises for anything the bus does."""
+    def send(self, lines: Sequence[bytes]) -> None:
+        """Pass lines on, or drop those that are too many."""
         allowed = self._allowed(len(lines))
         if allowed < len(lines):
             DROPPED.inc(len(lines) - allowed)
         for message, count in _together(lines[:allowed]):
-            await self._pass_on(message, count)
-
-    async def _pass_on(self, message: bytes, lines: int) -> None:
-        try:
-            await self._publish(message)
-        except Exception as error:  # the bus client has a dozen ways to say that it is reconnecting
-            FAILED.inc(lines)
-            if not self._failing:
-                log.warning("chat.live_failed", error=repr(error))
-            self._failing = True
-            return
-        self._failing = False
-        SENT.inc(lines)
+            self._put(message, count)
 
     def _allowed(self, wanted: int) -> int:
         now = self._clock()

@@ -132,7 +132,9 @@ class _Held:
         self._settings, self._book, self._archive = runner.settings, runner.book, runner.archive
         self._wake = runner.follower.follow(lease.id)
         self._journal = Journal(runner.archive.folder(lease.id), lease.epoch)
-        live = LiveFeed(lambda lines: runner.audience.lines(lease.id, lines), runner.settings.live_lines_per_s)
+        live = LiveFeed(
+            lambda message, lines: runner.audience.lines(lease.id, message, lines), runner.settings.live_lines_per_s
+        )
         self._tally = Tally(self._pulse, runner.settings.statistics_s)
         self._listener = Listener(view.plan.chat.kind, source, self._journal, live, self._tally, self._wake)
         if view.plan.keep_raw and isinstance(source, ChatDriver):

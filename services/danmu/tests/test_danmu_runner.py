@@ -160,8 +160,8 @@ class Rig:
             raise self.open_error
         yield self.room
 
-    async def publish(self, session_id: str, line: bytes) -> None:
-        self.lines.append(line)
+    def publish(self, session_id: str, message: bytes, lines: int) -> None:
+        self.lines += message.splitlines()
         self.book.changed.set()
 
     async def pulse(self, pulse: ChatPulse) -> None:
