@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from contracts.registry import load_vocabulary
 from contracts.system import SERVICES
 from pydantic import ValidationError
 
-from deploy.embedded.process import die_with_parent
+from deploy.embedded.process import die_with_parent, rename
 
 _IMPORTED_LATE = (
     "uvloop",
@@ -76,14 +77,30 @@ def preload() -> None:
         importlib.import_module(f"services.{service}.app")
     for module in _IMPORTED_LATE:
         importlib.import_module(module)
+    _answer_beforehand()
+    # The packaged program is looked for and tried once; a service that has none will say so itself.
+    with contextlib.suppress(RuntimeError):
+        locate_ffmpeg("", setting="")
+    _return_free_memory()
+    gc.freeze()
+
+
+def _answer_beforehand() -> None:
+    """Ask what every service asks of the vocabulary when it starts: the answers are kept, and the classes looked at once for all."""
     vocabulary = load_vocabulary()
     streams.consumers()
     for service in SERVICES:
         vocabulary.commands_of(service)
-    # The packaged program is looked for and tried once; a service that has none will say so itself.
-    with contextlib.suppress(RuntimeError):
-        locate_ffmpeg("", setting="")
-    gc.freeze()
+    # Whether a class is an event or a signal is a walk through all of them, the first time.
+    vocabulary.events()
+    vocabulary.signals()
+
+
+def _return_free_memory() -> None:
+    """Give back what compiling and reading modules has used for a while: 4 MB when there was no bytecode yet."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc's
+        libc.malloc_trim(0)
 
 
 def read_settings(service: str, given: Mapping[str, Any]) -> ServiceSettings:
@@ -119,6 +136,10 @@ class Children:
         # Reading settings asks every message class whether it is one: each child would copy 4 MB of pages for the same answers.
         self._chosen = {service: read_settings(service, self.settings(service)) for service in SERVICES}
         gc.freeze()
+        if sys.version_info < (3, 12):
+            # Each entry of the interpreter's method cache holds a name, and replacing it writes to the page of that name; later versions count
+            # no references to names.
+            sys._clear_type_cache()
         for service in SERVICES:
             self.children[service] = Child(service)
             self._fork(self.children[service])
@@ -181,7 +202,7 @@ class Children:
         # Ctrl-C in a terminal goes to the supervisor alone, which stops the services in order.
         os.setsid()
         gc.enable()
-        _rename(f"aircheck-{service}")
+        rename(f"aircheck-{service}")
         if not self.verbose:
             self._redirect(service)
         module = importlib.import_module(f"services.{service}.app")
@@ -227,10 +248,3 @@ class Children:
         for child in self.children.values():
             if child.pid:
                 os.kill(child.pid, number)
-
-
-def _rename(name: str) -> None:
-    # What ps and top show; PR_SET_NAME of prctl(2) takes 15 bytes.
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "prctl"):
-        libc.prctl(15, name.encode()[:15], 0, 0, 0)

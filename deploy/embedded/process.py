@@ -18,7 +18,7 @@ import psutil
 
 from deploy.embedded.identity import Identity
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15  # prctl(2)
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 _MAX_LOG_BYTES = 10 * 1024 * 1024
 _LOG_TAIL_BYTES = 4096
@@ -117,6 +117,12 @@ def die_with_parent(parent: int, death_signal: signal.Signals) -> None:
     _PRCTL(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(_ORPHAN_EXIT_CODE)
+
+
+def rename(name: str) -> None:
+    """Set what ps and top show for this process, as far as the kernel can: the first 15 bytes."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
 
 
 def engine_environment() -> dict[str, str]:

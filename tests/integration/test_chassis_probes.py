@@ -52,6 +52,18 @@ async def test_a_running_service_is_alive_ready_and_counts(nats_url: str, postgr
         assert (await get(service, "/elsewhere"))[0] == 404
 
 
+async def test_the_probes_can_be_asked_for_and_for_nothing_else(nats_url: str, postgres_dsn: str) -> None:
+    async with (
+        wire(nats_url),
+        running(service_of(postgres_dsn, nats_url)) as service,
+        aiohttp.ClientSession(f"http://127.0.0.1:{service.health.port}") as session,
+    ):
+        async with session.head("/livez") as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+        async with session.post("/livez", data=b"x") as answer:
+            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
 async def test_metrics_label_subjects_by_template_and_never_by_id(nats_url: str, postgres_dsn: str) -> None:
     async with wire(nats_url) as on, running(service_of(postgres_dsn, nats_url)) as service:
         for number in range(5):

@@ -18,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from chassis import telemetry
 
 Check = Callable[[], Awaitable[None]]
+_METHODS = ("GET", "HEAD")
 _STUCK_S = 10.0
 _CHECK_S = 3.0
 log = structlog.get_logger(__name__)
@@ -32,16 +33,13 @@ class Health:
         self.checks: dict[str, Check] = {}
         self.refresh: list[Check] = []
         self._beat = time.monotonic()
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._pulse: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen; ``port`` becomes the real one when it was 0."""
-        app = web.Application()
-        app.add_routes(
-            [web.get("/livez", self._live), web.get("/readyz", self._ready), web.get("/metrics", self._metrics)]
-        )
-        self._runner = web.AppRunner(app, access_log=None)
+        # A server without an application: three fixed paths need no router, and its half a megabyte would be there once per process.
+        self._runner = web.ServerRunner(web.Server(self._answer, access_log=None))
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
         await site.start()
@@ -66,22 +64,31 @@ class Health:
                 found[name] = repr(error)[:200]
         return found
 
-    async def _live(self, _: web.Request) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        probes = {"/livez": self._live, "/readyz": self._ready, "/metrics": self._metrics}
+        probe = probes.get(request.path)
+        if probe is None:
+            return _json(404, {"status": "not found", "paths": sorted(probes)})
+        if request.method not in _METHODS:
+            return web.Response(status=405, headers={"Allow": ", ".join(_METHODS)})
+        return await probe(request)
+
+    async def _live(self, _: web.BaseRequest) -> web.Response:
         late = time.monotonic() - self._beat
-        return _answer(
+        return _json(
             200 if late < _STUCK_S else 503,
             {"status": "alive" if late < _STUCK_S else "stuck", "late_s": round(late, 3)},
         )
 
-    async def _ready(self, request: web.Request) -> web.Response:
+    async def _ready(self, request: web.BaseRequest) -> web.Response:
         failures = await self.failures()
         body: dict[str, Any] = {"status": "ready" if not failures else "not ready", "service": self.service}
         if failures or "verbose" in request.query:
             body["failed"] = failures
             body["checks"] = sorted(self.checks)
-        return _answer(503 if failures else 200, body)
+        return _json(503 if failures else 200, body)
 
-    async def _metrics(self, _: web.Request) -> web.Response:
+    async def _metrics(self, _: web.BaseRequest) -> web.Response:
         for refresh in self.refresh:
             try:
                 async with asyncio.timeout(_CHECK_S):
@@ -99,5 +106,5 @@ class Health:
             telemetry.LOOP_LAG.labels(self.service).set(max(0.0, self._beat - before - 2.0))
 
 
-def _answer(status: int, body: dict[str, Any]) -> web.Response:
+def _json(status: int, body: dict[str, Any]) -> web.Response:
     return web.Response(status=status, text=json.dumps(body), content_type="application/json")

@@ -39,7 +39,10 @@ def configure(service: str, *, level: str = "INFO", json_lines: bool | None = No
     )
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Redacting("%(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
+    logging.basicConfig(handlers=[lines], force=True)
+    if logging.root.level != logging.WARNING:
+        # Only then: setting a level visits every logger of the process.
+        logging.root.setLevel(logging.WARNING)
 
 
 def redact(_: Any, __: str, event: EventDict) -> EventDict:

@@ -49,5 +49,8 @@ async def pending(pool: Pool, *folders: Path) -> list[str]:
 
 def _files(folders: tuple[Path, ...]) -> list[tuple[str, Path]]:
     return [
-        (f"{folder.parent.name}/{path.stem}", path) for folder in folders for path in sorted(folder.glob("[0-9]*.sql"))
+        (f"{folder.parent.name}/{path.stem}", path)
+        for folder in folders
+        for path in sorted(folder.iterdir())
+        if path.suffix == ".sql" and path.name[0].isdigit()
     ]

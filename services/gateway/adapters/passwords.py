@@ -6,18 +6,22 @@ Default cost as in the OWASP Password Storage Cheat Sheet: 19 MiB, two passes, o
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import secrets
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 CONCURRENT = 2
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
+_MAPPED_FROM_BYTES = 4 << 20
 
 
 class Passwords:
     """Hashes and verifies passwords."""
 
     def __init__(self, *, memory_kib: int = 19_456, time_cost: int = 2) -> None:
+        _return_large_blocks()
         self._hasher = PasswordHasher(time_cost=time_cost, memory_cost=memory_kib, parallelism=1)
         self._slots = asyncio.Semaphore(CONCURRENT)
         # Verified when there is no such user, so that the answer takes as long as for one who exists.
@@ -43,3 +47,14 @@ class Passwords:
         except (Argon2Error, InvalidHashError):
             return False
         return encoded is not None
+
+
+def _return_large_blocks() -> None:
+    """Have glibc give the memory of a hash back to the system when it is done.
+
+    By default the first large block that is freed raises the size from which blocks are mapped on their own, and the next ones stay in the heap:
+    20 MB for each thread that has ever hashed a password. Source: M_MMAP_THRESHOLD in mallopt(3).
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES)
