@@ -19,7 +19,7 @@ from media.flv.amf0 import (
     XmlDocument,
     decode_all,
     encode_all,
-    encode_numbers,
+    encode_elements,
 )
 from media.flv.errors import AmfError
 
@@ -110,7 +110,7 @@ def test_an_array_that_lacks_its_end_marker_ends_with_the_message():
 
 
 def test_a_number_array_is_read_as_numbers_and_a_mixed_one_as_it_is():
-    assert decode_all(encode_numbers([1, 2.5])) == [[1.0, 2.5]]
+    assert decode_all(b"\x0a\x00\x00\x00\x02" + encode_elements([1, 2.5])) == [[1.0, 2.5]]
     assert decode_all(encode_all([[1.0, "x", 2.0]])) == [[1.0, "x", 2.0]]
 
 

@@ -228,15 +228,17 @@ def encode_name(name: str) -> bytes:
     return len(raw).to_bytes(2) + raw
 
 
-def encode_numbers(values: Sequence[float]) -> bytes:
-    """Encode a strict array of numbers in one call."""
-    return bytes([_STRICT_ARRAY]) + struct.pack(">I" + "xd" * len(values), len(values), *values)
+def encode_elements(numbers: Sequence[float]) -> bytes:
+    """Encode numbers as they stand in an array, in one call."""
+    return struct.pack(">" + "xd" * len(numbers), *numbers)
 
 
 def _encode(value: AmfValue, out: list[bytes], depth: int) -> None:
     if depth > MAX_DEPTH:
         raise AmfError("AMF0 value nested too deeply")
-    if isinstance(value, str):
+    if isinstance(value, float | int):
+        out.append(_encode_scalar(value))  # most are; asking whether they are containers takes longer
+    elif isinstance(value, str):
         out.append(_encode_text(value))
     elif isinstance(value, Mapping):
         _encode_properties(value, out, depth)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from media.flv.amf0 import AmfValue, EcmaArray, decode_all, encode_all, encode_name, encode_numbers
+from media.flv.amf0 import AmfValue, EcmaArray, decode_all, encode_all, encode_elements, encode_name
 from media.flv.errors import AmfError
 
 ON_METADATA: Final = "onMetaData"
@@ -31,6 +31,7 @@ class KeyframeIndex:
         self._spacing = spacing_ms
         self.times: list[int] = []
         self.positions: list[int] = []
+        self._encoded_times, self._encoded_positions = bytearray(), bytearray()
 
     def add(self, time_ms: int, position: int) -> None:
         """Add a keyframe unless it lies too close to the last one; when the room is full every second entry goes."""
@@ -39,11 +40,21 @@ class KeyframeIndex:
         if len(self.times) == self.room:
             del self.times[1::2]
             del self.positions[1::2]
+            self._encoded_times = bytearray(encode_elements([time / 1000 for time in self.times]))
+            self._encoded_positions = bytearray(encode_elements(self.positions))
             self._spacing *= 2
             if time_ms - self.times[-1] < self._spacing:
                 return
         self.times.append(time_ms)
         self.positions.append(position)
+        self._encoded_times += encode_elements([time_ms / 1000])
+        self._encoded_positions += encode_elements([position])
+
+    def encode(self) -> bytes:
+        """The two arrays, named. Entries are encoded once: a file that is written for hours is patched thousands of times."""
+        count = len(self.times).to_bytes(4)
+        times = encode_name("times") + b"\x0a" + count + self._encoded_times
+        return times + encode_name("filepositions") + b"\x0a" + count + self._encoded_positions
 
 
 def read_metadata(payload: bytes | memoryview) -> dict[str, AmfValue] | None:
@@ -81,6 +92,13 @@ def encode_metadata(
     fields: Mapping[str, AmfValue], index: KeyframeIndex, *, duration_ms: int, file_size: int
 ) -> EncodedMetadata:
     """Encode the payload; its size depends on `fields` and `index.room` only."""
+    used = encode_used(fields, index, duration_ms=duration_ms, file_size=file_size)
+    # The number 0.0 is nine zero bytes.
+    return EncodedMetadata(used + bytes(ENTRY_SIZE * (index.room - len(index.times))) + 2 * b"\x00\x00\x09", len(used))
+
+
+def encode_used(fields: Mapping[str, AmfValue], index: KeyframeIndex, *, duration_ms: int, file_size: int) -> bytes:
+    """Only what is in use of the payload: zeros follow up to the end markers."""
     entries = len(index.times)
     head: dict[str, AmfValue] = {
         "duration": duration_ms / 1000,
@@ -90,19 +108,16 @@ def encode_metadata(
         **fields,
     }
     spare = 2 * (index.room - entries)
-    used = b"".join(
+    return b"".join(
         [
             encode_all([ON_METADATA]),
             b"\x08" + (len(head) + 1).to_bytes(4),
             *(encode_name(name) + encode_all([value]) for name, value in head.items()),
             encode_name("keyframes") + b"\x03",
-            encode_name("times") + encode_numbers([time / 1000 for time in index.times]),
-            encode_name("filepositions") + encode_numbers(index.positions),
+            index.encode(),
             encode_name("spacer") + b"\x0a" + spare.to_bytes(4),
         ]
     )
-    # The number 0.0 is nine zero bytes.
-    return EncodedMetadata(used + bytes(9 * spare) + 2 * b"\x00\x00\x09", len(used))
 
 
 def reserved_room(fields: Mapping[str, AmfValue]) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import BinaryIO, Final
 
 from media.flv.amf0 import AmfValue
-from media.flv.metadata import EncodedMetadata, KeyframeIndex, encode_metadata
+from media.flv.metadata import KeyframeIndex, encode_metadata, encode_used
 from media.flv.tag import AUDIO, PREVIOUS_TAG_SIZE, SCRIPT, SCRIPT_DATA, TAG_HEADER_SIZE, VIDEO, FlvHeader, Tag
 from media.flv.writer import DEFAULT_BUFFER, FILE_HEADER_SIZE, FlvWriter, encode_header
 
@@ -41,9 +41,8 @@ class SegmentFile:
         self._patched_at = start_ms
         self._patched_used = 0
         self._writer.start(FlvHeader(flags=self._flags))
-        metadata = self._encode()
-        payload = memoryview(metadata.payload)
-        opening = [Tag(SCRIPT, start_ms, payload, SCRIPT_DATA)]
+        metadata = encode_metadata(fields, self._places, duration_ms=0, file_size=self._writer.position)
+        opening = [Tag(SCRIPT, start_ms, memoryview(metadata.payload), SCRIPT_DATA)]
         opening += [Tag(tag.type, start_ms, tag.payload, tag.kind) for tag in headers]
         self._writer.write(opening, start_ms)
         # On disk before the first picture: what exists can be seen, and recovered.
@@ -103,16 +102,16 @@ class SegmentFile:
 
     def _patch(self) -> None:
         self._patched_at = self.end_ms
-        metadata = self._encode()
-        self._writer.overwrite(_PAYLOAD_POSITION, metadata.payload[: max(metadata.used, self._patched_used)])
-        self._patched_used = metadata.used
+        used = encode_used(self._fields, self._places, duration_ms=self.duration_ms, file_size=self._writer.position)
+        self._writer.overwrite(_PAYLOAD_POSITION, used + bytes(max(0, self._patched_used - len(used))))
+        self._patched_used = len(used)
         if self._flags != self._patched_flags:
             self._writer.overwrite(0, encode_header(FlvHeader(flags=self._flags)))
             self._patched_flags = self._flags
 
-    def _encode(self) -> EncodedMetadata:
-        index = self._index if self.has_video else self._audio_index
-        return encode_metadata(self._fields, index, duration_ms=self.duration_ms, file_size=self._writer.position)
+    @property
+    def _places(self) -> KeyframeIndex:
+        return self._index if self.has_video else self._audio_index
 
     @staticmethod
     def _header_flags(tags: Sequence[Tag]) -> int:
