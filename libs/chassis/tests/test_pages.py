@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 
 import psutil
@@ -22,8 +23,11 @@ def job(**how: object) -> Job:
 
 def processes(parent: psutil.Process | None = None) -> list[psutil.Process]:
     """Those that look at pages."""
-    children = (parent or psutil.Process()).children(recursive=True)
-    return [one for one in children if one.is_running() and PROGRAM in one.cmdline()]
+    found = []
+    for child in (parent or psutil.Process()).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+            found += [child] if PROGRAM in child.cmdline() else []
+    return found
 
 
 async def gone(process: psutil.Process) -> bool:

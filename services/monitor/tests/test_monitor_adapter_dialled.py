@@ -1,6 +1,7 @@
 """RTMP and SRT addresses: judged like any other, live where something plays."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -56,8 +57,11 @@ async def silence() -> AsyncIterator[tuple[int, asyncio.Event]]:
 
 def programs() -> list[list[str]]:
     """The command lines of what was started to try addresses."""
-    lines = [one.cmdline() for one in psutil.Process().children(recursive=True) if one.is_running()]
-    return [line for line in lines if "framecrc" in line]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+            found += [line] if "framecrc" in (line := child.cmdline()) else []
+    return found
 
 
 @pytest.mark.parametrize("kind", ["rtmp", "srt"])

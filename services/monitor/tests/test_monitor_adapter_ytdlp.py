@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import pytest
 from aiohttp import web
 from chassis.accounts import Login
 from chassis.egress import EgressPolicy, open_session
+from chassis.pages import PROGRAM
 from contracts.values import Network
 
 from services.monitor.adapters.platform import (
@@ -53,8 +55,11 @@ async def asking(policy: EgressPolicy = HOME, **options: Any) -> AsyncIterator[A
 
 def processes() -> list[psutil.Process]:
     """The processes of yt-dlp that this one has started."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.is_running() and "chassis.foreign.ytdlp" in " ".join(one.cmdline())]
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that has just ended
+            found += [child] if PROGRAM in child.cmdline() else []
+    return found
 
 
 async def test_what_a_page_shows_in_the_course_of_a_broadcast() -> None:
