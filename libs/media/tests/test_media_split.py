@@ -7,6 +7,7 @@ import pytest
 from media.fmp4 import Mp4Error
 from media.fmp4.split import Mp4Splitter
 from media.mpegts import PACKET_BYTES
+from media.mpegts.scan import scan_ts
 from media.mpegts.split import MIN_UNITS, TsSplitter
 
 PAT = bytes.fromhex("4740001000" + "00b00d0001c100000001f000" + "2ab104b2")
@@ -84,3 +85,30 @@ def test_a_fragmented_mp4_is_cut_into_its_head_and_its_fragments(seed):
 def test_what_is_no_fragmented_mp4_is_refused_before_it_fills_the_memory(data):
     with pytest.raises(Mp4Error):
         Mp4Splitter().feed(data)
+
+
+def test_a_transport_stream_without_tables_is_not_looked_through_again_and_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked_at = 0
+
+    def counting(data: bytes) -> object:
+        nonlocal looked_at
+        looked_at += len(data)
+        return scan_ts(data[:PACKET_BYTES])
+
+    monkeypatch.setattr("media.mpegts.split.scan_ts", counting)
+    splitter, fed = TsSplitter(), 0
+    chunk = (b"\x47\x41\x00\x10" + b"\xff" * 184) * 340
+    while fed < 12 << 20:
+        splitter.feed(chunk)
+        fed += len(chunk)
+    assert looked_at <= 20 * fed
+
+
+def test_boxes_without_media_do_not_pile_up() -> None:
+    splitter = Mp4Splitter()
+    free = (1 << 20).to_bytes(4) + b"free" + bytes((1 << 20) - 8)
+    with pytest.raises(Mp4Error):
+        for _ in range(100):
+            assert splitter.feed(free) == []

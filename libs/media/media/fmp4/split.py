@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from media.fmp4.boxes import Mp4Error, read_header
 
-MAX_BOX_BYTES = 64 << 20
-"""The media of one fragment; the largest seen are a GOP of some seconds at 50 Mbit/s."""
+MAX_PART_BYTES = 64 << 20
+"""One fragment with all that stands before it; the largest seen are a GOP of some seconds at 50 Mbit/s. Also the bound on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Mp4Splitter:
         if len(self._buffer) - self._scanned < 16:
             return None
         box = read_header(self._buffer, self._scanned, len(self._buffer))
-        if box is None or box.end - box.start > MAX_BOX_BYTES or not all(32 <= byte < 127 for byte in box.kind):
+        if box is None or box.end > MAX_PART_BYTES or not all(32 <= byte < 127 for byte in box.kind):
             raise Mp4Error("this is no box of a fragmented MP4")
         if box.end > len(self._buffer):
             return None

@@ -15,6 +15,10 @@ MIN_AUDIO_BYTES = 32 << 10
 MAX_PIECE_BYTES = 32 << 20
 """A stream whose key frames are not recognised is cut here; also the bound on memory."""
 
+MAX_UNKNOWN_BYTES = 2 << 20
+"""Tables come several times a second. What is longer without them is looked through once and passed on: looking at it all again with each
+packet would take minutes of a hostile stream."""
+
 
 class TsSplitter:
     """Feed bytes as they come; complete pieces come back. What precedes the first key frame cannot be decoded and is left out."""
@@ -62,7 +66,7 @@ class TsSplitter:
         if self._program is None:
             self._program = scan_ts(data).program
             if self._program is None:
-                return len(data) if len(data) > MAX_PIECE_BYTES else None
+                return len(data) if len(data) > MAX_UNKNOWN_BYTES else None
         # The last packets of a picture that may be a key frame can still be on their way.
         for offset, pid in unit_starts(data[self._scanned :]):
             at = self._scanned + offset
