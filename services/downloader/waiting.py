@@ -64,4 +64,4 @@ class Beginning:
     def _origin(self, source: Source) -> str:
         """Our own engine fails with its server, another program with what it was asked for."""
         native = self._effective.engine is EngineName.NATIVE
-        return host_of(source) or self._streamer if native else self._streamer
+        return host_of(source.url) or self._streamer if native else self._streamer

@@ -16,10 +16,18 @@ Short = Annotated[str, StringConstraints(max_length=256)]
 
 
 class NativeOptions(Strict):
-    """How HLS is fetched: segments at a time, and attempts for each."""
+    """How HLS is fetched: segments at a time, and attempts for each.
+
+    A segment that is still on its way is given up when ``skip_after_segments`` later ones are here, or when later ones have waited for it
+    ``skip_after_s``; 0 is never, with both the recording waits until its download fails. ``low_latency``: parts of segments as soon as they
+    are announced.
+    """
 
     segment_concurrency: Annotated[int, Field(ge=1, le=32)] | None = None
     segment_attempts: Annotated[int, Field(ge=1, le=20)] | None = None
+    skip_after_segments: Annotated[int, Field(ge=0, le=500)] = 10
+    skip_after_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    low_latency: bool = False
 
 
 class FfmpegOptions(Strict):

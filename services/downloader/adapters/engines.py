@@ -11,11 +11,12 @@ from chassis.accounts import AccountUnavailable, Login
 from chassis.egress import EgressPolicy
 from contracts import engines as written
 from contracts.values import Effective, EngineName, Source
+from media.hls import GapPolicy
 
 from services.downloader.adapters.confined import StreamlinkFeed, find
 from services.downloader.adapters.engine import Chunk, Engine, Feed, SourcesUnavailable, Take
 from services.downloader.adapters.ffmpeg import FfmpegFeed
-from services.downloader.adapters.hls import HlsEngine
+from services.downloader.adapters.hls import HlsEngine, Wishes
 from services.downloader.adapters.hls_fetch import FetchOptions
 from services.downloader.adapters.http import HttpFeed
 from services.downloader.adapters.network import Access
@@ -146,7 +147,13 @@ class Kit:
             native.segment_attempts or defaults.segment_attempts,
             fitting.access.stall_s,
         )
-        return HlsEngine(fitting.session, fitting.access, take, fetching=fetching, quality=fitting.effective.quality)
+        wishes = Wishes(
+            fitting.effective.quality,
+            fitting.effective.selection,
+            GapPolicy(native.skip_after_segments or None, native.skip_after_s or None),
+            native.low_latency,
+        )
+        return HlsEngine(fitting.session, fitting.access, take, fetching=fetching, wishes=wishes)
 
     @asynccontextmanager
     async def open(self, source: Source) -> AsyncIterator[AsyncIterator[Chunk]]:
@@ -165,6 +172,7 @@ class Kit:
                 fitting.access,
                 fitting.options.ffmpeg,
                 quality=fitting.effective.quality,
+                selection=fitting.effective.selection,
                 unfit=self._unfit_for_flv,
             )
         else:
@@ -199,7 +207,7 @@ class Kit:
         return engine
 
 
-_CONCERNS = ("engine", "engine_options", "network", "quality")
+_CONCERNS = ("engine", "engine_options", "network", "quality", "selection")
 
 
 def place(source: Source) -> str:

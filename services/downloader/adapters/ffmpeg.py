@@ -19,7 +19,7 @@ from chassis.egress import RefusedAddress, check_url
 from chassis.gate import Gate, reason_of
 from chassis.programs import Parting, Running, open_program, workplace
 from contracts.engines import FfmpegOptions
-from contracts.values import Source
+from contracts.values import Selection, Source
 from yarl import URL
 
 from services.downloader.adapters.engine import SourceFailed
@@ -52,10 +52,11 @@ class FfmpegFeed:
         options: FfmpegOptions,
         *,
         quality: str,
+        selection: Selection,
         unfit: set[str],
     ) -> None:
         self._executable, self._session, self._access = executable, session, access
-        self._options, self._quality = options, quality
+        self._options, self._quality, self._selection = options, quality, selection
         self._unfit, self._place = unfit, ""
 
     @asynccontextmanager
@@ -70,7 +71,7 @@ class FfmpegFeed:
             async with self._dialled(url) as chunks:
                 yield chunks
             return
-        relay = Relay(self._session, self._access, source, quality=self._quality)
+        relay = Relay(self._session, self._access, source, quality=self._quality, selection=self._selection)
         async with relay.open() as address:
             hls = ("-f", "hls", *HLS_OPTIONS) if source.protocol == "hls" else ()
             arguments = ["-protocol_whitelist", "http,tcp,crypto", *hls, "-i", address]

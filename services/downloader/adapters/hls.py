@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 
 import aiohttp
 from chassis.waiting import wait_for_event
-from contracts.values import Json, Source
+from contracts.values import Json, Selection, Source
 from media.hls import (
     Assembler,
+    AssemblerOptions,
+    GapPolicy,
     HlsPlanner,
     MasterPlaylist,
     PlannerOptions,
@@ -30,25 +33,36 @@ from services.downloader.adapters.engine import (
 from services.downloader.adapters.hls_fetch import Fetcher, FetchOptions, first_wait_s
 from services.downloader.adapters.hls_writer import HlsWriter, cursor_from_json
 from services.downloader.adapters.network import Access
-from services.downloader.adapters.variant import SeparateSound, variant_of, whole_variants
+from services.downloader.adapters.variant import SeparateSound, admitted, variant_of, whole_variants
 
 POLL_S = 0.2
 PLAYLIST_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted of a playlist: which variant, how long a missing segment is waited for, and parts of segments as they come."""
+
+    quality: str = "best"
+    selection: Selection = field(default_factory=Selection)
+    gaps: GapPolicy = field(default_factory=GapPolicy)
+    low_latency: bool = False
 
 
 class HlsEngine:
     """One playlist at a time; plan, reorder buffer and files go on over changes of the address."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, access: Access, take: Take, *, fetching: FetchOptions, quality: str
+        self, session: aiohttp.ClientSession, access: Access, take: Take, *, fetching: FetchOptions, wishes: Wishes
     ) -> None:
-        self._access, self._options, self._quality = access, fetching, quality
+        self._access, self._options, self._wishes = access, fetching, wishes
         self._fetcher = Fetcher(session, fetching)
         resume = cursor_from_json(take.start.cursor)
         # Without a cursor the window of a recording that goes on would repeat what is written already.
         repeats = take.start.position_at is not None and resume is None
-        self._planner = HlsPlanner(PlannerOptions(initial_segments=1 if repeats else None), resume_after=resume)
-        self._assembler = Assembler()
+        following = PlannerOptions(low_latency=wishes.low_latency, initial_segments=1 if repeats else None)
+        self._planner = HlsPlanner(following, resume_after=resume)
+        self._assembler = Assembler(AssemblerOptions(gap_policy=wishes.gaps))
         self._writer = HlsWriter(take, self._backlog_s)
         self._slots = asyncio.Semaphore(fetching.concurrency)
         self._planned: dict[int, SegmentTask] = {}
@@ -127,13 +141,15 @@ class HlsEngine:
         return None
 
     async def _media_playlist(self, url: str) -> tuple[bytes, str]:
-        """Load an address; a master playlist leads on to the variant of the wanted quality."""
+        """Load an address; a master playlist leads on to the variant that is wanted."""
         body, final_url = await self._fetcher.playlist(url, wait_s=self._options.stall_s)
         try:
             playlist = parse_playlist(decode_playlist(body), final_url)
             if not isinstance(playlist, MasterPlaylist):
                 return body, final_url
-            variant = variant_of(whole_variants(playlist), self._quality)
+            wishes = self._wishes
+            offered = whole_variants(admitted(playlist, wishes.selection))
+            variant = variant_of(offered, wishes.quality, wishes.selection)
         except SeparateSound as error:
             raise NeedsFfmpeg(str(error)) from error
         except PlaylistError as error:

@@ -69,9 +69,9 @@ class Access:
             raise SourceFailed("the account's cookies cannot be sent") from None
 
 
-def host_of(source: Source) -> str:
-    """The host that a source comes from, in small letters; empty when its address is none."""
+def host_of(address: str) -> str:
+    """The host of an address, in small letters; empty when it is none."""
     try:
-        return (URL(source.url).host or "").lower()
+        return (URL(address).host or "").lower()
     except ValueError:
         return ""

@@ -18,14 +18,14 @@ from urllib.parse import urljoin
 import aiohttp
 from aiohttp import web
 from chassis.egress import ResponseTooLarge, read_bounded
-from contracts.values import Source
+from contracts.values import Selection, Source
 from media.hls import MasterPlaylist, PlaylistError, decode_playlist, parse_playlist
 from yarl import URL
 
 from services.downloader.adapters.engine import SourceFailed
 from services.downloader.adapters.http import request
 from services.downloader.adapters.network import Access
-from services.downloader.adapters.variant import variant_of
+from services.downloader.adapters.variant import NothingAdmitted, admitted, variant_of
 
 MAX_PLAYLIST_BYTES = 8 << 20
 _BASE, _USER = "http://source.invalid/", "program"
@@ -42,9 +42,9 @@ class Relay:
     """Serves one source; ``failure`` is why the last request to the world failed."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, access: Access, source: Source, *, quality: str = "best"
+        self, session: aiohttp.ClientSession, access: Access, source: Source, *, quality: str, selection: Selection
     ) -> None:
-        self._session, self._access, self._quality = session, access, quality
+        self._session, self._access, self._quality, self._selection = session, access, quality, selection
         self._headers = access.headers(source)
         self._password = secrets.token_urlsafe(24)
         self._expected = b"Basic " + base64.b64encode(f"{_USER}:{self._password}".encode())
@@ -116,7 +116,7 @@ class Relay:
         return b"\n".join([*lines, b""])
 
     def _of_one_variant(self, playlist: bytes, base: str) -> list[bytes]:
-        """The lines of a playlist; of a master playlist only the variant of the wanted quality, or the program would fetch them all."""
+        """The lines of a playlist; of a master playlist only the variant that is wanted, or the program would fetch them all."""
         lines = playlist.splitlines()
         if b"#EXT-X-STREAM-INF" not in playlist:
             return lines
@@ -124,7 +124,9 @@ class Relay:
             master = parse_playlist(decode_playlist(playlist), base)
             if not isinstance(master, MasterPlaylist):
                 return lines
-            chosen = variant_of(master, self._quality).uri
+            chosen = variant_of(admitted(master, self._selection), self._quality, self._selection).uri
+        except NothingAdmitted as error:
+            raise SourceFailed(str(error)) from error
         except PlaylistError:
             return lines
         kept, announced = [], b""

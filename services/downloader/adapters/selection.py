@@ -19,18 +19,18 @@ def best(sources: Sequence[Source], effective: Effective, failures: Callable[[So
     Raises SourcesUnavailable when every source is excluded: what somebody blocked is not taken for lack of another.
     """
     selection = effective.selection
-    admitted = [source for source in sources if not _excluded(source, selection)]
+    admitted = [source for source in sources if not is_excluded(source.url, source.bitrate, selection)]
     if not admitted:
         raise SourcesUnavailable("the channel is live, but the selection excludes every source")
 
     def rank(source: Source) -> tuple[int, int, int, bool, bool, int, int, int]:
         return (
             round(failures(source)),
-            _place_in(selection.formats, lambda wish: _is_format(source, wish)),
-            _place_in(selection.codecs, lambda wish: _is_codec(source, wish)),
+            place_in(selection.formats, lambda wish: _is_format(source, wish)),
+            place_in(selection.codecs, lambda wish: is_codec(source.codec, wish)),
             effective.protocol not in ("any", source.protocol),
             not _has_quality(source, effective.quality),
-            _place_in(selection.prefer_cdns, lambda wish: bool(wish) and wish.lower() in host_of(source)),
+            cdn_place(source.url, selection),
             source.priority,
             -source.bitrate,
         )
@@ -38,17 +38,23 @@ def best(sources: Sequence[Source], effective: Effective, failures: Callable[[So
     return min(admitted, key=rank)
 
 
-def _excluded(source: Source, selection: Selection) -> bool:
-    """A source without a known bitrate is inside of any bounds."""
-    host = host_of(source)
+def is_excluded(address: str, bitrate: int, selection: Selection) -> bool:
+    """Whether a selection keeps away from an address; a bitrate that is not known (0) is inside of any bounds."""
+    host = host_of(address)
     if any(blocked.lower() in host for blocked in selection.block_cdns if blocked):
         return True
-    if not source.bitrate:
+    if not bitrate:
         return False
-    return source.bitrate < selection.min_bitrate or 0 < selection.max_bitrate < source.bitrate
+    return bitrate < selection.min_bitrate or 0 < selection.max_bitrate < bitrate
 
 
-def _place_in(wishes: Sequence[str], fits: Callable[[str], bool]) -> int:
+def cdn_place(address: str, selection: Selection) -> int:
+    """How far down the list of preferred hosts an address is."""
+    host = host_of(address)
+    return place_in(selection.prefer_cdns, lambda wish: bool(wish) and wish.lower() in host)
+
+
+def place_in(wishes: Sequence[str], fits: Callable[[str], bool]) -> int:
     """How far down a list of wishes the first one is that fits; its length when none does."""
     return next((place for place, wish in enumerate(wishes) if fits(wish)), len(wishes))
 
@@ -57,8 +63,9 @@ def _is_format(source: Source, wish: str) -> bool:
     return wish.strip().lower() in (source.protocol, source.container)
 
 
-def _is_codec(source: Source, wish: str) -> bool:
-    return bool(source.codec) and _codec(source.codec) == _codec(wish)
+def is_codec(name: str, wish: str) -> bool:
+    """Whether a codec, as a source or a playlist names it (``avc1.64001F``), is the wanted one (``h264``)."""
+    return bool(name) and _codec(name) == _codec(wish)
 
 
 def _codec(name: str) -> str:

@@ -8,10 +8,10 @@ import imageio_ffmpeg
 import pytest
 from aiohttp import web
 from chassis.egress import EgressPolicy
-from contracts.values import Source
+from contracts.values import Effective, Selection, Source
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
-from media.hls import PlaylistError, parse_playlist
+from media.hls import GapPolicy
 
 from services.downloader.adapters import hls_fetch
 from services.downloader.adapters.engine import (
@@ -25,10 +25,10 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
-from services.downloader.adapters.hls import HlsEngine
+from services.downloader.adapters.engines import EngineOptions, Engines
+from services.downloader.adapters.hls import HlsEngine, Wishes
 from services.downloader.adapters.hls_fetch import FetchOptions
 from services.downloader.adapters.network import Access
-from services.downloader.adapters.variant import variant_of, whole_variants
 
 KEY = bytes(range(16))
 ACCESS = Access(EgressPolicy(allow_private=True), connect_timeout_s=5)
@@ -107,7 +107,7 @@ async def server(clip, monkeypatch):
 
 
 class Stage:
-    def __init__(self, server, session, folder, start=None, **options):
+    def __init__(self, server, session, folder, start=None, wishes=None, **options):
         self.server, self.folder, self.events, self.cursors = server, folder, [], []
         self.start = start or StartPoint()
         self.told = asyncio.Event()
@@ -117,7 +117,7 @@ class Stage:
             keep_cursor=self.cursors.append,
         )  # fmt: skip
         fetching = FetchOptions(**{"attempts": 3, "stall_s": 2.0, **options})
-        self.engine = HlsEngine(session, ACCESS, take, fetching=fetching, quality="best")
+        self.engine = HlsEngine(session, ACCESS, take, fetching=fetching, wishes=wishes or Wishes())
 
     def tell(self, event):
         self.events.append(event)
@@ -317,45 +317,75 @@ async def test_an_abandoned_engine_can_be_left_in_the_middle(server, session, tm
     stage.file.close()
 
 
-MASTER = """#EXTM3U
-#EXT-X-STREAM-INF:BANDWIDTH=5000000,RESOLUTION=1920x1080,NAME="source"
-high.m3u8
-#EXT-X-STREAM-INF:BANDWIDTH=2000000,RESOLUTION=1280x720,NAME="medium"
-middle.m3u8
-#EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=640x360,NAME="low"
-small.m3u8
-"""
+async def test_a_selection_that_leaves_no_variant_fails_the_source(server, session, tmp_path):
+    server.playlist = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=500000\nsmall.m3u8\n"
+    stage = Stage(server, session, tmp_path, wishes=Wishes(selection=Selection(max_bitrate=100_000)))
+    with pytest.raises(SourceFailed, match="excludes every variant"):
+        await stage.play()
+    assert server.asked == ["/index.m3u8"]
+    await stage.engine.abandon()
 
 
 @pytest.mark.parametrize(
-    ("quality", "uri"),
+    ("options", "wishes"),
     [
-        ("best", "high"),
-        ("", "high"),
-        ("worst", "small"),
-        ("720p", "middle"),
-        ("720p60", "middle"),
-        ("900", "middle"),
-        ("Low", "small"),
-        ("unheard of", "high"),
+        ({}, (GapPolicy(10, 5.0), False)),
+        ({"skip_after_segments": 3, "skip_after_s": 0, "low_latency": True}, (GapPolicy(3, None), True)),
+        ({"skip_after_segments": 0, "skip_after_s": 0}, (GapPolicy.wait(), False)),
     ],
 )
-def test_the_wanted_quality_chooses_the_variant(quality, uri):
-    master = parse_playlist(MASTER, "http://x/master.m3u8")
-    assert variant_of(master, quality).uri == f"http://x/{uri}.m3u8"
+async def test_options_of_the_native_engine_reach_it(tmp_path, options, wishes):
+    effective = Effective(engine_options={"native": {"segment_concurrency": 2, "segment_attempts": 7, **options}})
+    made = []
+
+    def keep(session, access, take, *, fetching, wishes):
+        made.append((fetching.concurrency, fetching.attempts, wishes.gaps, wishes.low_latency))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.downloader.adapters.engines.HlsEngine", keep)
+        async with Engines(ACCESS.policy, EngineOptions()).for_recording(effective) as kit:
+            await kit.ready()
+            kit.make(Source(url="http://127.0.0.1/a.m3u8", protocol="hls"), None)
+            assert kit.differs(effective.model_copy(update={"selection": Selection(block_cdns=("one",))}))
+    assert made == [(2, 7, *wishes)]
 
 
-def test_variants_without_their_own_sound_are_not_chosen():
-    text = MASTER.replace(
-        "#EXTM3U\n", '#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x",URI="a.m3u8",DEFAULT=YES\n'
-    )
-    demuxed_best = text.replace('NAME="source"', 'NAME="source",AUDIO="a"')
-    assert variant_of(whole_variants(parse_playlist(demuxed_best, "http://x/m")), "best").uri == "http://x/middle.m3u8"
-    all_demuxed = text.replace('NAME="', 'AUDIO="a",NAME="', 4).replace(
-        'TYPE=AUDIO,GROUP-ID="a",AUDIO="a",', 'TYPE=AUDIO,GROUP-ID="a",'
-    )
-    with pytest.raises(PlaylistError, match="sound"):
-        whole_variants(parse_playlist(all_demuxed, "http://x/m"))
+async def test_later_segments_may_overtake_one_that_hangs(server, session, tmp_path, clip):
+    # Given a segment whose download never ends
+    server.window(0, 5, ended=True)
+    server.held["/1.ts"] = asyncio.Event()
+    stage = Stage(server, session, tmp_path, wishes=Wishes(gaps=GapPolicy(2, None)), stall_s=20.0)
+    # When it may be overtaken by two
+    playing = asyncio.create_task(stage.play())
+    async with asyncio.timeout(20):
+        while not stage.of(GapOpened):
+            stage.told.clear()
+            await stage.told.wait()
+    server.held["/1.ts"].set()
+    await playing
+    # Then it is a gap, although it came in the end
+    assert [event.lost_ms for event in stage.of(GapClosed)] == [1000]
+    assert stage.data() == clip[0] + b"".join(clip[2:])
+
+
+async def test_parts_are_recorded_before_their_segment_is_complete(server, session, tmp_path, clip):
+    # Given a server that announces parts of a segment (here: the last one whole, in two halves of packets)
+    half = len(clip[2]) // 188 // 2 * 188
+    server.files |= {"/2.0.ts": clip[2][:half], "/2.1.ts": clip[2][half:]}
+    server.window(0, 1, head="#EXT-X-PART-INF:PART-TARGET=0.5")
+    parts = [f'#EXT-X-PART:DURATION=0.5,URI="2.{number}.ts"' for number in range(2)]
+    server.playlist += parts[0] + "\n"
+    stage = Stage(server, session, tmp_path, wishes=Wishes(low_latency=True))
+    # When they are wanted
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/2.0.ts")
+    complete = "\n".join([*parts, "#EXTINF:1.0,", "2.ts", "#EXT-X-ENDLIST", ""])
+    server.playlist = server.playlist.replace(parts[0] + "\n", complete)
+    await playing
+    # Then each comes once, in order, and their segment is never asked for
+    assert "/2.ts" not in server.asked
+    assert stage.data() == b"".join(clip[:3])
+    assert stage.of(GapOpened) == []
 
 
 async def test_a_private_address_is_refused(server, tmp_path):
