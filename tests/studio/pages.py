@@ -20,12 +20,16 @@ _HUGE_CHUNK = b"<p>" + b"x" * (1 << 20) + b"</p>"
 
 
 class PageEndpoints:
-    """Serves `/page/...`; ``url`` is the studio's own address, ``asked`` counts requests by path, ``hanging`` is set once one hangs."""
+    """Serves `/page/...`; ``url`` is the studio's own address, ``asked`` counts requests by path, ``hanging`` is set once one hangs.
+
+    The pages of rooms in ``gone`` are 404, on air or off.
+    """
 
     def __init__(self, find: Callable[[str], Room | None]) -> None:
         self.url = ""
         self.asked: dict[str, int] = {}
         self.hanging = asyncio.Event()
+        self.gone: set[str] = set()
         self._find = find
 
     def routes(self) -> list[web.RouteDef]:
@@ -36,7 +40,7 @@ class PageEndpoints:
         """The page of a room; 404 for none."""
         room = self._find(request.match_info["room"])
         self._count(request)
-        if room is None:
+        if room is None or room.id in self.gone:
             raise web.HTTPNotFound(text="no such page")
         shown = room.on_air or "keeps" in request.query
         body = _player(self.url, room) if "player" in request.query else _description(self.url, room)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from chassis.dialled import LISTED, PORTS, Dialling, NotDialled, dial, microseco
 from chassis.egress import EgressPolicy, RefusedAddress, check_url, resolve_checked
 from chassis.gate import reason_of
 from chassis.network import judged_address, proxy_of
-from chassis.programs import Exit, Running, locate_ffmpeg, open_program, workplace
+from chassis.programs import Exit, Parting, Running, locate_ffmpeg, open_program, workplace
 from contracts.values import Network, Source
 from python_socks import ProxyConnectionError, ProxyError, ProxyTimeoutError
 from yarl import URL
@@ -32,13 +33,16 @@ from services.monitor.adapters.platform import (
 from services.monitor.adapters.registry import AdapterOptions, adapter
 
 AT_ONCE: Final = 4
-"""Where nothing is published, ffmpeg waits for the whole time; each has 40 MB meanwhile."""
+"""Where nothing is published, ffmpeg waits for the whole time; each has 25 MB meanwhile, 7 of its own."""
 MEDIA_S: Final = 8.0
 """A server that has media sends it at once, or from the next keyframe on; with this long ones nothing is waited for any more."""
 CONNECT_S: Final = 5.0
 ANALYZE_S: Final = 1.0
 NOBODY_LISTENS = frozenset({3, 4, 5, 91, 502, 503, 504})
 """What a proxy answers when the other end does: unreachable or refused (RFC 1928, section 6), rejected or failed (SOCKS4), bad gateway (HTTP)."""
+
+GOODBYE: Final = Parting(1.0, signal.SIGINT)
+"""A server with room for one viewer has to know that we left, or the recording that follows finds it taken."""
 
 _SECRET_WRONG = re.compile(r"BADSECRET|UNSECURE|Incorrect passphrase", re.IGNORECASE)
 """libsrt's reasons for refusing a connection."""
@@ -137,7 +141,7 @@ class Dialled:
         limits = ("-format_whitelist", _FORMATS, "-analyzeduration", microseconds(ANALYZE_S))
         arguments = [self._ffmpeg, *quiet, *limits, *LISTED, *_PACKETS]
         with workplace() as folder:
-            async with open_program(arguments, folder=folder, given=dialled.given) as program:
+            async with open_program(arguments, folder=folder, parting=GOODBYE, given=dialled.given) as program:
                 try:
                     async with asyncio.timeout(patience_s):
                         if await _first_packet(program):
