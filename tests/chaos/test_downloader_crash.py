@@ -29,6 +29,7 @@ from tests.integration.downloader_rig import (
     flv,
     hls,
     left_parts,
+    looking,
     outside,
     path_of,
     replica,
@@ -57,6 +58,7 @@ async def test_another_replica_takes_a_killed_ones_recording_over(
         ):
             await world.start(segment_seconds=4)
             await world.wait(SegmentOpened, 2)
+            await looking(postgres_dsn, "one", "two")
             await world.wait_for_media(2000)
             done_before = list(world.of(SegmentCompleted))
             (started,) = world.of(RecordingStarted)

@@ -24,7 +24,18 @@ from contracts.values import Artifact, EndReason
 from media.flv.tag import AUDIO, VIDEO
 
 from tests.deadline import DEADLINE_S
-from tests.integration.downloader_rig import RECORDING, Outside, check_files, ended, flv, hls, outside, path_of, replica
+from tests.integration.downloader_rig import (
+    RECORDING,
+    Outside,
+    check_files,
+    ended,
+    flv,
+    hls,
+    looking,
+    outside,
+    path_of,
+    replica,
+)
 from tests.integration.witness import Viewer, channel, frame_times, frames, viewer
 from tests.studio import Studio
 
@@ -104,6 +115,7 @@ async def test_a_rolling_restart_loses_no_frame(
             replicas = {"one": one, "two": two}
             await world.start(engine=engine)
             await world.wait(SegmentOpened)
+            await looking(postgres_dsn, "one", "two")
             await world.wait_for_media(3000)
             await announced(postgres_dsn, 2)
             # when its owner is restarted
@@ -164,6 +176,7 @@ async def test_a_successor_that_dies_is_replaced_before_the_owner_stops(
         }
         await world.start()
         await world.wait(SegmentOpened)
+        await looking(postgres_dsn, "one", "two", "three")
         await world.wait_for_media(3000)
         owner = world.of(RecordingStarted)[0].worker
         # given an owner that leaves, and a successor that cannot connect
@@ -197,6 +210,7 @@ async def test_an_owner_that_dies_while_it_hands_over_is_succeeded_as_after_any_
         }
         await world.start()
         await world.wait(SegmentOpened)
+        await looking(postgres_dsn, "one", "two")
         await world.wait_for_media(3000)
         owner = world.of(RecordingStarted)[0].worker
         await studio.fault("1", "status", target="flv", n=1000)

@@ -15,7 +15,7 @@ from media.flv.tag import VIDEO
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from tests.chaos.test_downloader_handover import STOP, check_flv, found, standing
 from tests.deadline import DEADLINE_S
-from tests.integration.downloader_rig import flv, hls, left_parts, outside, replica
+from tests.integration.downloader_rig import flv, hls, left_parts, looking, outside, replica
 from tests.integration.witness import channel, frame_times, viewer
 from tests.studio import Studio
 
@@ -76,6 +76,7 @@ async def test_another_replica_finishes_from_the_bucket_and_loses_no_frame(
         ):
             await world.start()
             await world.wait(SegmentOpened)
+            await looking(postgres_dsn, "one", "two")
             await parts_noted(postgres_dsn, 2)
             (started,) = world.of(RecordingStarted)
             # then nothing of it lies on a disk
@@ -112,6 +113,7 @@ async def test_an_flv_of_a_killed_owner_is_finished_from_the_bucket_and_what_is_
         ):
             await world.start()
             await world.wait(SegmentOpened)
+            await looking(postgres_dsn, "one", "two")
             await parts_noted(postgres_dsn, 2)
             # when the owner of a live stream is killed
             (started,) = world.of(RecordingStarted)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+import asyncpg
 import av
 import nats
 from chassis import provision
@@ -31,6 +32,7 @@ from contracts.values import Artifact, Effective, Source
 from services.downloader.settings import DownloaderSettings
 from tests.deadline import DEADLINE_S
 
+_MISSING = "select exists (select unnest($1::text[]) except select worker from replicas)"
 RECORDING, SESSION, STREAMER = "r1", "s1", "ann"
 REPOSITORY = Path(__file__).parents[2]
 E = TypeVar("E", bound=Event)
@@ -200,6 +202,17 @@ async def replica(nats_url: str, dsn: str, folder: Path, worker: str) -> AsyncIt
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(DEADLINE_S):
                 assert await process.wait() == 0
+
+
+async def looking(dsn: str, *workers: str) -> None:
+    """Until these replicas have begun to look for recordings that they could stand by for or take over; they tell only each other."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while await connection.fetchval(_MISSING, list(workers)):  # noqa: ASYNC110 - nobody else is told
+                await asyncio.sleep(0.05)
+    finally:
+        await connection.close()
 
 
 def flv(studio: Any, room: str = "1", **query: str) -> Source:
