@@ -23,7 +23,7 @@ from deploy.embedded.process import EngineError, PortTakenError, is_alive
 from deploy.embedded.tests.crash import orphan, until
 
 pytestmark = pytest.mark.engines
-DEADLINE = 20
+DEADLINE = 60
 # bcrypt, cost 4, of "open sesame".
 BCRYPT = "$2a$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy"
 

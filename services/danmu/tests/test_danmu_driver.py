@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 
 import aiohttp
 import pytest
@@ -231,7 +232,8 @@ async def test_a_refused_handshake_does_not_tell_the_signed_address() -> None:
 
 
 async def test_pongs_keep_a_quiet_room_alive_and_their_absence_ends_it() -> None:
-    pace = Pace(heartbeat_s=0.05, pings=True, backoff_initial_s=0.01, backoff_max_s=0.01)
+    # Silence of three heartbeats ends a connection: of so long ones, because a busy machine is silent at times, too.
+    pace = Pace(heartbeat_s=0.3, pings=True, backoff_initial_s=0.01, backoff_max_s=0.01)
     quiet = Talk()
     async with (
         talking(quiet) as (session, urls),
@@ -243,7 +245,7 @@ async def test_pongs_keep_a_quiet_room_alive_and_their_absence_ends_it() -> None
             await quiet.pings.get()
         quiet.outbox.put_nowait("still here")
         assert await listening == ["still here"]
-    dead = Talk(autoping=False)
+    dead, pace = Talk(autoping=False), replace(pace, heartbeat_s=0.05)
     async with (
         talking(dead) as (session, urls),
         aclosing(items_of(WordDriver(session, urls, pace, PingingCodec))) as items,
