@@ -51,7 +51,7 @@ class Gate:
             await self._forward(reader, writer)
         except (OSError, RefusedAddress, ProxyError, TimeoutError, ssl.SSLError) as error:
             self.failure = error
-            log.info("gate.refused", cause=reason_of(error))
+            log.debug("gate.refused", cause=reason_of(error))
         except asyncio.CancelledError:
             pass  # the server would report it as an error of its own
         finally:
