@@ -57,5 +57,7 @@ class AcfunFuzz:
         return decoded
 
 
+connect = AcfunFuzz
+
 if __name__ == "__main__":
-    run(AcfunFuzz, SEEDS)
+    run(connect, SEEDS)

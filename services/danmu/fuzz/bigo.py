@@ -48,5 +48,7 @@ class BigoFuzz:
         return decoded
 
 
+connect = BigoFuzz
+
 if __name__ == "__main__":
-    run(BigoFuzz, SEEDS)
+    run(connect, SEEDS)

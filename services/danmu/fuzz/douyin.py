@@ -46,5 +46,7 @@ class DouyinFuzz:
         return decoded
 
 
+connect = DouyinFuzz
+
 if __name__ == "__main__":
-    run(DouyinFuzz, SEEDS)
+    run(connect, SEEDS)

@@ -47,5 +47,7 @@ class DouyuFuzz:
         return decoded
 
 
+connect = DouyuFuzz
+
 if __name__ == "__main__":
-    run(DouyuFuzz, SEEDS)
+    run(connect, SEEDS)

@@ -44,5 +44,7 @@ class HuyaFuzz:
         return decoded
 
 
+connect = HuyaFuzz
+
 if __name__ == "__main__":
-    run(HuyaFuzz, SEEDS)
+    run(connect, SEEDS)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.kick import KickCodec
 from services.danmu.fuzz.harness import run
 
@@ -41,5 +43,11 @@ SEEDS = (
     event("StopStreamBroadcast", {"livestream": {"id": 1}}, "channel.5"),
 )
 
+
+def connect() -> Callable[[bytes], Decoded]:
+    """The feed of one connection."""
+    return KickCodec(9, 5, clock=lambda: 1).feed
+
+
 if __name__ == "__main__":
-    run(lambda: KickCodec(9, 5, clock=lambda: 1).feed, SEEDS)
+    run(connect, SEEDS)

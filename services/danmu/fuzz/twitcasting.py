@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.twitcasting import TwitcastingCodec
 from services.danmu.fuzz.harness import SEPARATOR, run
 
@@ -16,5 +19,11 @@ GIFT = (
 ).encode()
 SEEDS = (b"[]", COMMENT, GIFT, COMMENT[:-1] + b"," + GIFT[1:], COMMENT + SEPARATOR + COMMENT, b'[{"type":"poll"},5,[]]')
 
+
+def connect() -> Callable[[bytes], Decoded]:
+    """The feed of one connection."""
+    return TwitcastingCodec(clock=lambda: 1).feed
+
+
 if __name__ == "__main__":
-    run(lambda: TwitcastingCodec(clock=lambda: 1).feed, SEEDS)
+    run(connect, SEEDS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from services.danmu.adapters.codec import Decoded
 from services.danmu.adapters.youtube import YoutubeCodec
 from services.danmu.fuzz.harness import SEPARATOR, run
 
@@ -44,5 +47,11 @@ SEEDS = (
     *(PAGE + SEPARATOR + _ANSWER % action for action in _ACTIONS),
 )
 
+
+def connect() -> Callable[[bytes], Decoded]:
+    """The feed of one connection."""
+    return YoutubeCodec(clock=lambda: 1).feed
+
+
 if __name__ == "__main__":
-    run(lambda: YoutubeCodec(clock=lambda: 1).feed, SEEDS)
+    run(connect, SEEDS)
