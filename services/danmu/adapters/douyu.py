@@ -97,7 +97,8 @@ class DouyuCodec:
         decoded.messages.append(self._priced(message, fields) if message.kind is MessageKind.GIFT else message)
 
     def _is_here(self, fields: Fields) -> bool:
-        """Broadcasts over all rooms name the room they are about as ``drid``."""
+        """Broadcasts over all rooms name the room they are about as ``drid``. Where ours is not known it is the first one named as ``rid``."""
+        self._room_id = self._room_id or fields.get("rid", "")
         return all(fields.get(name, self._room_id) in (self._room_id, "", "0") for name in ("rid", "drid"))
 
     def _priced(self, message: ChatMessage, fields: Fields) -> ChatMessage:

@@ -99,7 +99,7 @@ class KickCodec:
 
     def _first_sight(self, event: str, channel: str, data: dict[str, Any]) -> bool:
         """The two channels about the broadcaster carry the same events, most of them without an id."""
-        if channel == self._chatroom:
+        if channel.startswith("chatrooms."):
             message_id = text_at(data, "id")
             return not message_id or self._seen.add(f"{event} {message_id}")
         digest = hashlib.blake2b(json.dumps(data, sort_keys=True).encode("utf-8", "replace"), digest_size=16)

@@ -11,7 +11,9 @@ from services.danmu.adapters.bilibili import BilibiliCodec
 from services.danmu.adapters.chzzk import ChzzkCodec
 from services.danmu.adapters.codec import ChatCodec
 from services.danmu.adapters.douyin import DouyinCodec
+from services.danmu.adapters.douyu import DouyuCodec
 from services.danmu.adapters.huya import HuyaCodec
+from services.danmu.adapters.kick import KickCodec
 from services.danmu.adapters.raw import RECEIVED, RawFrame
 from services.danmu.adapters.soop import SoopCodec
 from services.danmu.adapters.tiktok import TiktokCodec
@@ -24,13 +26,19 @@ _CODECS: Final[dict[str, Callable[[Clock], ChatCodec]]] = {
     "bilibili": BilibiliCodec,
     "chzzk": lambda clock: ChzzkCodec("", clock=clock),
     "douyin": lambda clock: DouyinCodec(0, clock=clock),
+    "douyu": lambda clock: DouyuCodec("", clock=clock),
     "huya": lambda clock: HuyaCodec(0, clock=clock),
+    "kick": lambda clock: KickCodec(0, clock=clock),
     "soop": lambda clock: SoopCodec("", clock=clock),
     "tiktok": lambda clock: TiktokCodec(0, clock=clock),
     "twitcasting": lambda clock: TwitcastingCodec(clock=clock),
     "twitch": TwitchCodec,
 }
-"""What a codec knows of its room serves its greeting; these read frames without it."""
+"""What a codec knows of its room serves its greeting; these read frames without it. Douyu's gifts have the prices that the frames tell.
+
+Not here: AcFun (what it sends holds the key and is not kept), Bigo (its greeting answers with what the visitor is), and what is polled or
+read from two servers (YouTube, Niconico).
+"""
 
 
 class CannotReparse(LookupError):

@@ -9,8 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.danmu.adapters.bilibili import BilibiliCodec
+from services.danmu.adapters.codec import ChatCodec
+from services.danmu.adapters.douyu import DouyuCodec
+from services.danmu.adapters.kick import KickCodec
 from services.danmu.adapters.raw import RECEIVED, SENT, InvalidRaw, RawFrame, RawReader, RawWriter
 from services.danmu.adapters.reparse import _CODECS, CannotReparse, reparsed
+from services.danmu.fuzz import douyu, kick
 from tests.studio import danmaku
 from tests.studio.options import ChatMessage
 
@@ -98,6 +102,20 @@ def test_frames_are_parsed_as_they_would_be_now_with_the_time_they_came() -> Non
 
     assert [(one.received_at, one.text) for one in found] == [(2000, "one"), (2000, "two"), (9000, "three")]
     assert found[:2] == BilibiliCodec(lambda: 2000).feed(frames[1].data).messages
+
+
+@pytest.mark.parametrize(
+    ("kind", "seeds", "codec"),
+    [
+        ("kick", kick.SEEDS, KickCodec(9, 5, clock=lambda: 2000)),
+        ("douyu", douyu.SEEDS, DouyuCodec("9", clock=lambda: 2000)),
+    ],
+)
+def test_the_room_need_not_be_known(kind: str, seeds: tuple[bytes, ...], codec: ChatCodec) -> None:
+    live = [message for seed in seeds for message in codec.feed(seed).messages]
+
+    assert len(live) > 5
+    assert list(reparsed(kind, [RawFrame(2000, 1, RECEIVED, 0, seed) for seed in seeds])) == live
 
 
 def test_a_kind_whose_codec_needs_more_is_refused() -> None:
