@@ -183,7 +183,9 @@ def _record(connections: list[bytes], chunk: int, piece_ms: int = 0) -> list[byt
         files.append(_Kept())
         return files[-1]
 
-    recorder = FlvRecorder(open_file, limits=_LIMITS, options=RepairOptions(piece_ms=piece_ms))
+    recorder = FlvRecorder(
+        open_file, limits=_LIMITS, options=RepairOptions(piece_ms=piece_ms, first_piece_ms=piece_ms // 2)
+    )
     for number, connection in enumerate(connections):
         if number:
             recorder.reconnected(700 if number & 1 else None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from media.flv.tag import Tag
 from media.repair import RepairOptions
 from media.repair.grouping import Grouper
+from media.repair.model import Group
 
 from libs.media.tests import flv_streams as flv
 
@@ -79,6 +82,32 @@ def test_a_group_that_may_flow_comes_in_pieces_of_media_time_whatever_the_chunks
     assert [begins for _, begins, _ in pieces(1)].count(True) == 2
     assert [ends for _, _, ends in pieces(1)].count(True) == 2
     assert all(after[1] or after[0] - before[0] >= 100 for before, after in pairwise(pieces(1)))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_pieces_are_shorter_in_the_first_group_of_each_connection(chunk):
+    grouper = Grouper(RepairOptions(piece_ms=500, first_piece_ms=100), lambda *_: True)
+    source = flv.gops(0, [1, 2, 3], length=2000, frames=50)
+    groups: list[Group] = []
+    for _ in range(2):
+        for at in range(0, len(source), chunk):
+            groups += grouper.process(source[at : at + chunk], None)
+        groups += grouper.flush()
+        grouper.begin_connection()
+    longest = [
+        max(each.tags[-1].timestamp - each.tags[0].timestamp for each in one_group) for one_group in by_group(groups)
+    ]
+    assert [length < 100 for length in longest] == [True, False, False] * 2
+    assert max(longest) < 500
+
+
+def by_group(pieces: list[Group]) -> Iterator[list[Group]]:
+    group: list[Group] = []
+    for piece in pieces:
+        group.append(piece)
+        if piece.ends:
+            yield group
+            group = []
 
 
 def test_a_piece_tells_how_much_of_its_group_is_here_already():

@@ -27,8 +27,13 @@ from services.downloader.adapters.engine import (
 from services.downloader.adapters.held_flv import HeldFlv, Piece
 from services.downloader.adapters.spill import Spill
 
-PIECE_MS = 100
-"""Media goes to the file in pieces of this length and not by groups of pictures, which last seconds: a killed process loses less."""
+PIECE_MS = 500
+"""Media goes to the file in pieces of this length and not by groups of pictures, which last seconds: a killed process loses less.
+
+Each piece costs processor time: at 100 ms the repair chain needs a quarter more of it.
+"""
+FIRST_PIECE_MS = 100
+"""In the first group of a connection: the file begins that soon."""
 MAX_REPLAYS = 10
 """Groups of pictures in a row that were sent before: the server is stuck, another one is the better choice."""
 SETTLED_S = 3.0
@@ -221,7 +226,7 @@ class FlvStream:
             # Made now and not before: after a crash the first byte says how long the break was.
             self._recorder = flv.FlvRecorder(
                 lambda index: self._take.open_file(index, "flv"),
-                options=RepairOptions(piece_ms=0 if self._take.whole_groups else PIECE_MS),
+                options=_repair_options(whole_groups=self._take.whole_groups),
                 limits=lambda: flv.Limits(self._take.bounds.max_duration_ms, self._take.bounds.max_bytes),
                 first_index=self._start.index,
                 start_ms=self._start.now_ms(datetime.fromtimestamp(now, UTC)),
@@ -304,6 +309,10 @@ class FlvStream:
 
 def _joint(tail: Tail) -> Callable[[], Json]:
     return lambda: {"tail": tail.to_json()}
+
+
+def _repair_options(*, whole_groups: bool) -> RepairOptions:
+    return RepairOptions() if whole_groups else RepairOptions(piece_ms=PIECE_MS, first_piece_ms=FIRST_PIECE_MS)
 
 
 def _reason(error: OSError) -> str:

@@ -22,6 +22,8 @@ class Grouper:
         self._flows = flows
         self._flowed = 0
         self._flowing = False
+        self._fresh = True
+        self._piece_ms = 0
         self._begun_at = 0
         self._total_bytes = 0
         self.longest_ms = 0
@@ -44,7 +46,7 @@ class Grouper:
 
     def begin_connection(self) -> None:
         """The next tag is the first of a new connection."""
-        self._reconnected = True
+        self._reconnected = self._fresh = True
 
     def process(self, tags: list[Tag], received_at: float | None) -> Iterator[Group]:
         """Add media tags; yield the groups they complete, each before the next one is looked at, because `flows` may depend on it."""
@@ -80,11 +82,13 @@ class Grouper:
         self._flowing = (
             bool(self._options.piece_ms) and first.kind == KEYFRAME and self._flows(first, self._reconnected)
         )
-        group.reconnected, self._reconnected = self._reconnected, False
+        first_piece_ms = self._options.first_piece_ms if self._fresh else 0
+        self._piece_ms = first_piece_ms or self._options.piece_ms
+        group.reconnected, self._reconnected, self._fresh = self._reconnected, False, False
 
     def _flow(self, tags: list[Tag], start: int, end: int) -> int:
         """Add tags up to the one that begins another piece; the last tag always stays here, so that a group ends with media."""
-        group, limit = self._group, self._options.piece_ms
+        group, limit = self._group, self._piece_ms
         begun = (group.tags[0] if group.tags else tags[start]).timestamp
         stop = start
         while stop < end:

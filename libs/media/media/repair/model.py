@@ -60,6 +60,7 @@ class RepairOptions:
     loop is kept; `"content"` drops every group that equals one of the last `replay_window` groups, so repairing its output again may drop more.
     `hole_ms`: media of this length that was lost to unreadable bytes is told.
     `piece_ms`: a group that cannot be a replay is handed on while it comes, in pieces of this many ms of media; 0: whole groups only.
+    `first_piece_ms`: the length of pieces in the first group of a connection, where somebody waits for the first media; 0: like the others.
     """
 
     min_fragment_tags: int = 10
@@ -73,11 +74,13 @@ class RepairOptions:
     max_group_bytes: int = 64 << 20
     max_group_ms: int = 5_000
     piece_ms: int = 0
+    first_piece_ms: int = 0
 
     def __post_init__(self) -> None:
         if min(self.min_fragment_tags, self.max_group_tags, self.max_group_bytes, self.max_group_ms) < 1:
             raise ValueError("group and fragment limits must be at least 1")
-        if self.jump_ms < 100 or min(self.max_interleave_ms, self.replay_window, self.piece_ms, self.hole_ms) < 0:
+        lengths = (self.max_interleave_ms, self.replay_window, self.piece_ms, self.first_piece_ms, self.hole_ms)
+        if self.jump_ms < 100 or min(lengths) < 0:
             raise ValueError("jump_ms must be at least 100, the others not negative")
 
 
