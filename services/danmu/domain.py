@@ -13,6 +13,7 @@ from contracts.danmu import (
     ChatReconnected,
     ChatStarted,
     ChatSummarised,
+    ChatUnreachable,
     Statistics,
 )
 from contracts.message import Event
@@ -28,17 +29,20 @@ class Chat:
     files: frozenset[tuple[str, int]] = frozenset()
     lines: int = 0
     ended: bool = False
+    unreachable: bool = False
 
 
 def evolve(state: Chat, event: Event) -> Chat:
     """The chat after an event."""
     match event:
         case ChatStarted():
-            return replace(state, epoch=event.epoch, down=False)
+            return replace(state, epoch=event.epoch, down=False, unreachable=False)
         case ChatDisconnected():
             return replace(state, down=True)
+        case ChatUnreachable():
+            return replace(state, unreachable=True)
         case ChatReconnected():
-            return replace(state, down=False)
+            return replace(state, down=False, unreachable=False)
         case ChatFileCompleted():
             files = state.files | {(event.recording_id, event.index)}
             return replace(state, files=files, lines=state.lines + event.lines)
@@ -59,6 +63,11 @@ def decide_start(state: Chat, started: ChatStarted) -> list[Event]:
 def decide_disconnect(state: Chat, lost: ChatDisconnected) -> list[Event]:
     """The connection broke; once per outage."""
     return [] if state.ended or state.down else [lost]
+
+
+def decide_unreachable(state: Chat, outage: ChatUnreachable) -> list[Event]:
+    """The outage that was told is a long one; once."""
+    return [outage] if state.down and not (state.unreachable or state.ended) else []
 
 
 def decide_reconnect(state: Chat, back: ChatReconnected) -> list[Event]:

@@ -182,6 +182,7 @@ class Listener:
         if not outage.heard_of:
             # A room that was never joined was never lost either: the session's history must show it all the same.
             self._tell(replace(failed, state=ConnectionState.LOST, at=outage.began or failed.at))
+        self._tell(failed)
 
     def _tell(self, change: ConnectionChange) -> None:
         self.changes.append(change)

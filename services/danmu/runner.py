@@ -13,7 +13,15 @@ from chassis.database import UNREACHABLE
 from chassis.errors import LeaseLost
 from chassis.leases import Again, Done, Lease, Outcome
 from chassis.waiting import wait_for_event
-from contracts.danmu import ChatDisconnected, ChatFileCompleted, ChatPulse, ChatReconnected, ChatStarted, Statistics
+from contracts.danmu import (
+    ChatDisconnected,
+    ChatFileCompleted,
+    ChatPulse,
+    ChatReconnected,
+    ChatStarted,
+    ChatUnreachable,
+    Statistics,
+)
 from contracts.envelope import Metadata
 from contracts.values import Chat, EndReason
 from media.chat.head import ChatHead
@@ -230,6 +238,11 @@ class _Held:
             self._lost_at = change.at
         elif self._lost_at is not None:
             outage_s = max(change.at - self._lost_at, 0) / 1000
+            if change.state is ConnectionState.FAILED:
+                told = {"session_id": plan.session_id, "streamer_id": plan.streamer_id, "cause": change.reason[:500]}
+                unreachable = ChatUnreachable(**told, outage_s=outage_s)
+                await self._append(lambda chat: domain.decide_unreachable(chat, unreachable))
+                return
             back = ChatReconnected(session_id=plan.session_id, streamer_id=plan.streamer_id, outage_s=outage_s)
             await self._append(lambda chat: domain.decide_reconnect(chat, back))
             self._lost_at = None

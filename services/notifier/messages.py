@@ -161,6 +161,17 @@ def _disk_recovered(event: downloader.DiskRecovered, about: About) -> Text:
 
 
 @tell.register
+def _chat_unreachable(event: danmu.ChatUnreachable, about: About) -> Text:
+    who = _who(event, about)
+    since = _count(round(event.outage_s / 60), "minute")
+    return Text(
+        f"Chat of {who} is out of reach",
+        f"The chat of {who} could not be joined for {since}: {_line(event.cause, 500)}",
+        "failure",
+    )
+
+
+@tell.register
 def _chat_ended(event: danmu.ChatEnded, about: About) -> Text:
     who = _who(event, about)
     body = f"The chat of {who} has {_count(event.lines, 'line')} in {_count(event.files, 'file')}."

@@ -24,6 +24,15 @@ class ChatDisconnected(Event, type="danmu.chat.disconnected.v1", key="session_id
     cause: str
 
 
+class ChatUnreachable(Event, type="danmu.chat.unreachable.v1", key="session_id"):
+    """The chat cannot be joined for a long time now (``outage_s``): somebody may want to look; ``cause`` is that of the last attempt."""
+
+    session_id: Id
+    streamer_id: Id
+    outage_s: float
+    cause: str
+
+
 class ChatReconnected(Event, type="danmu.chat.reconnected.v1", key="session_id"):
     """The chat connection stands again after ``outage_s``."""
 

@@ -24,6 +24,7 @@ NOTIFIABLE: tuple[type[Event], ...] = (
     downloader.DiskLow,
     downloader.DiskUnavailable,
     downloader.DiskRecovered,
+    danmu.ChatUnreachable,
     danmu.ChatEnded,
     pipeline.RunFailed,
     pipeline.SessionFinished,

@@ -7,7 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from contracts.danmu import ChatDisconnected, ChatEnded, ChatFileCompleted, ChatReconnected, ChatStarted
+from contracts.danmu import (
+    ChatDisconnected,
+    ChatEnded,
+    ChatFileCompleted,
+    ChatReconnected,
+    ChatStarted,
+    ChatUnreachable,
+)
 from contracts.message import Event
 from contracts.values import Artifact, EndReason
 from hypothesis import given
@@ -23,6 +30,7 @@ from services.danmu.domain import (
     decide_file,
     decide_reconnect,
     decide_start,
+    decide_unreachable,
     is_waiting,
     next_cut,
 )
@@ -194,3 +202,15 @@ def test_all_segments_are_known_when_the_finished_ones_are_as_many_as_recorded()
 )
 def test_chat_waits_when_no_segment_can_take_it(segments: list[Segment], waiting: bool) -> None:
     assert is_waiting(segments) is waiting
+
+
+def test_a_long_outage_is_told_once_and_anew_in_the_next_one():
+    unreachable = ChatUnreachable(session_id="s", streamer_id="a", outage_s=300, cause="x")
+    lost = ChatDisconnected(session_id="s", streamer_id="a", cause="x")
+    assert decide_unreachable(Chat(), unreachable) == [], "nothing was lost"
+    down = CHAT.evolve(Chat(), lost)
+    assert decide_unreachable(down, unreachable) == [unreachable]
+    told = CHAT.evolve(down, unreachable)
+    assert decide_unreachable(told, unreachable) == []
+    back = CHAT.evolve(told, ChatReconnected(session_id="s", streamer_id="a", outage_s=900))
+    assert decide_unreachable(CHAT.evolve(back, lost), unreachable) == [unreachable]

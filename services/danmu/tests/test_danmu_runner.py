@@ -24,6 +24,7 @@ from contracts.danmu import (
     ChatReconnected,
     ChatStarted,
     ChatSummarised,
+    ChatUnreachable,
 )
 from contracts.message import Event
 from contracts.values import Chat as ChatDescriptor
@@ -276,6 +277,7 @@ async def test_a_room_that_cannot_be_joined_for_five_minutes_is_told_once(tmp_pa
         await rig.until(lambda: len(rig.of(ChatReconnected)) == 2)
     assert [one.outage_s for one in rig.of(ChatReconnected)] == [900, 300.5]
     assert len(rig.of(ChatDisconnected)) == 2
+    assert [one.outage_s for one in rig.of(ChatUnreachable)] == [300, 300]
     assert LONG_OUTAGES.labels("fake")._value.get() - before == 2
 
 

@@ -52,6 +52,8 @@ SAMPLES: dict[Event, tuple[str, str, str]] = {
         "Nothing more is recorded by w1 until its folder is back: the marker .aircheck is not there", "failure"),
     downloader.DiskRecovered(worker="w1", free_bytes=2_000_000_000, total_bytes=10**12): (
         "Disk of w1 has room again", "w1 records again: 2.0 GB of 1.0 TB are free.", "success"),
+    danmu.ChatUnreachable(**SESSION, outage_s=301, cause="no answer"): (
+        "Chat of Anna is out of reach", "The chat of Anna could not be joined for 5 minutes: no answer", "failure"),
     danmu.ChatEnded(**SESSION, reason=EndReason.OFFLINE, files=2, lines=12_345): (
         "Chat of Anna is complete", "The chat of Anna has 12,345 lines in 2 files.", "info"),
     pipeline.RunFailed(run_id="x", session_id="s", kind="segment", index=0, error="ffmpeg: exit 1"): (
