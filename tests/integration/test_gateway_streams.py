@@ -198,6 +198,27 @@ async def test_a_socket_carries_events_signals_and_chat(stage, gateway, client):
     assert [one["line"]["text"] for one in chat] == ["hello", "again"]
 
 
+async def test_every_replica_carries_the_whole_live_chat(stage, gateway, client):
+    other = await stage.gateway()
+    try:
+        token = client.headers["Authorization"].split()[1]
+        async with (
+            websockets.connect(socket_url(gateway, f"?token={token}")) as here,
+            websockets.connect(socket_url(other, f"?token={token}")) as there,
+        ):
+            for socket in (here, there):
+                await socket.send(json.dumps({"type": "subscribe", "chat": ["session1"]}))
+                await socket.send("nonsense")
+                await receive(socket, "error")  # answered in order: the subscription stands now
+            lines = [f"line {number}" for number in range(20)]
+            for line in lines:
+                await stage.client.publish(subjects.chat_of("session1"), json.dumps({"text": line}).encode() + b"\n")
+            seen = [[(await receive(socket, "chat"))["line"]["text"] for _ in lines] for socket in (here, there)]
+    finally:
+        await other.stop()
+    assert seen == [lines, lines]
+
+
 async def test_a_socket_without_a_valid_token_is_closed(gateway, client):
     for query in ("?token=wrong", ""):
         async with websockets.connect(socket_url(gateway, query)) as socket:
