@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEV_STAMP := $(VENV)/installed-dev
-WORKERS ?= 2
+WORKERS ?= 3
 FUZZ_SECONDS ?= 60
 
 .PHONY: help run demo test test-fast lint types boundaries contracts check bench fuzz lock clean

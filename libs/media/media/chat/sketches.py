@@ -63,11 +63,10 @@ class HeavyHitters:
         return known is not None
 
     def top(self, count: int) -> list[Hitter]:
-        """The heaviest keys, heaviest first."""
+        """The heaviest keys, heaviest first; never more than the capacity: what lies in the spare places is not settled."""
         ordered = sorted(self._weights.items(), key=lambda item: (-item[1], item[0]))
-        return [
-            Hitter(key, weight, self._errors.get(key, 0), self._labels.get(key, "")) for key, weight in ordered[:count]
-        ]
+        shown = ordered[: min(count, self._capacity)]
+        return [Hitter(key, weight, self._errors.get(key, 0), self._labels.get(key, "")) for key, weight in shown]
 
     def _evict(self) -> None:
         """Back to the capacity: the lightest go, of equal ones the oldest."""
