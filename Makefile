@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEV_STAMP := $(VENV)/installed-dev
+# More than two cores: tests mostly wait for servers.
 WORKERS ?= 3
 FUZZ_SECONDS ?= 60
 
