@@ -143,3 +143,19 @@ def test_source_times_of_a_file_repair_lie_at_their_frames(limit):
         )
         for tag in flv.media(content):
             assert alignment.from_source(source[bytes(tag.payload)]) == tag.timestamp
+
+
+def test_sound_from_before_the_first_keyframe_is_found_at_the_start_of_the_file():
+    # Given a stream whose first sound comes behind the first keyframe and was heard before it
+    tags = [flv.video(5000, 1, key=True), flv.audio(4984, 2), *flv.gop(5040, 3)[1:]]
+    source = {bytes(tag.payload): tag.timestamp for tag in tags}
+    # When it is recorded
+    recording = flv.record(flv.stream(*tags))
+    (event,), (content,) = recording.of(SegmentCompleted), recording.contents
+    # Then the file's source time is that of the sound, and each frame is found by its own
+    assert event.source_ms == 4984
+    alignment = Alignment.of(
+        event.repairs, start_ms=event.start_ms, source_ms=event.source_ms, duration_ms=event.duration_ms
+    )
+    for tag in flv.media(content):
+        assert alignment.from_source(source[bytes(tag.payload)]) == tag.timestamp

@@ -98,7 +98,8 @@ class Timeline:
 
     def source_at(self, output_ms: int) -> int | None:
         """The source's timestamp of media at an output time (unsigned 32 bit); None before anything was recorded."""
-        index = bisect_right(self._outputs, output_ms) - 1
-        if index < 0:
+        if not self._outputs:
             return None
+        # Sound that lies before the first keyframe is sorted to the front: what came first begins behind the start.
+        index = max(0, bisect_right(self._outputs, output_ms) - 1)
         return (self._sources[index] + output_ms - self._outputs[index]) & 0xFFFFFFFF
