@@ -120,9 +120,13 @@ async def test_a_killed_replica_leaves_no_program_and_its_job_is_finished_elsewh
     client = await nats.connect(nats_url)
     await provision.provision(client.jetstream())
     seen: asyncio.Queue = asyncio.Queue()
+    heard: set[str] = set()
 
     async def take(raw) -> None:
-        await seen.put(load_vocabulary().decode(raw.headers["ce-type"], raw.data))
+        # What was published and not yet taken from the outbox at the kill comes again: the stream drops it, a plain subscriber must.
+        if raw.headers["Nats-Msg-Id"] not in heard:
+            heard.add(raw.headers["Nats-Msg-Id"])
+            await seen.put(load_vocabulary().decode(raw.headers["ce-type"], raw.data))
 
     await client.subscribe("evt.pipeline.>", cb=take)
     replicas = [Replica(environment, "first")]
