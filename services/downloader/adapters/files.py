@@ -109,16 +109,12 @@ class Folder:
 
     def recordings(self) -> list[str]:
         """Recordings that have left something here."""
-        if not self._parts.is_dir():
-            return []
-        return sorted(entry.name for entry in self._parts.iterdir() if _RECORDING.match(entry.name))
+        return sorted(entry.name for entry in _entries(self._parts) if _RECORDING.match(entry.name))
 
     def parts(self, recording_id: str) -> list[Part]:
         """Parts and notes of a recording, in the order of their numbers. A part that is finished may be there as a note alone."""
         home = self._home(recording_id)
-        if not home.is_dir():
-            return []
-        names = {entry.with_suffix(".part").name for entry in home.iterdir() if entry.suffix in (".part", ".done")}
+        names = {entry.with_suffix(".part").name for entry in _entries(home) if entry.suffix in (".part", ".done")}
         found = [_parse(home / name, recording_id) for name in names]
         return sorted((part for part in found if part), key=lambda part: (part.index, part.epoch, part.created_at))
 
@@ -151,7 +147,8 @@ class Folder:
         """Remove what is left of a recording's folder when no part is in it."""
         home = self._home(recording_id)
         if home.is_dir() and not self.parts(recording_id):
-            shutil.rmtree(home)
+            with suppress(FileNotFoundError):  # another replica removes it, too
+                shutil.rmtree(home)
             with suppress(OSError):  # other recordings are in it
                 self._parts.rmdir()
 
@@ -312,6 +309,14 @@ class Session:
         """Close what is still open and leave it as it is."""
         for file in self._files.values():
             file.close()
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; nothing where there is none, also when another replica that shares the disk removes it in this moment."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _parse(path: Path, recording_id: str) -> Part | None:

@@ -2,8 +2,9 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 from chassis.storage import LocalStorage, StorageOptions
@@ -225,3 +226,18 @@ def test_sessions_close_what_their_recorders_left_open(folder):
     file = session.open(0, "flv")
     session.close()
     assert file.closed
+
+
+def test_what_another_replica_removes_while_it_is_listed_is_gone(folder, tmp_path, monkeypatch):
+    written(folder)
+    listed, genuine = [], Path.iterdir
+
+    def removed_before(self):
+        listed.append(self)
+        shutil.rmtree(tmp_path / PARTS, ignore_errors=True)
+        return genuine(self)
+
+    monkeypatch.setattr(Path, "iterdir", removed_before)
+    assert folder.recordings() == []
+    assert folder.parts("r") == []
+    assert len(listed) == 2
