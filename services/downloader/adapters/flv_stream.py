@@ -30,7 +30,7 @@ from services.downloader.adapters.spill import Spill
 PIECE_MS = 500
 """Media goes to the file in pieces of this length and not by groups of pictures, which last seconds: a killed process loses less.
 
-Each piece costs processor time: at 100 ms the repair chain needs a quarter more of it.
+Each piece costs processor time: at 100 ms the recorder needs about a quarter more of it.
 """
 FIRST_PIECE_MS = 100
 """In the first group of a connection: the file begins that soon."""
