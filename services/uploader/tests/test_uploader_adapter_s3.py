@@ -82,14 +82,16 @@ class Crash(Exception):
 
 
 class Ledger:
-    """Keeps states as a database would (through JSON) and can end the process after some of them."""
+    """Keeps states as a database would (through JSON) and can end the process after some of them: then nothing more is
+    kept, also of a part that was on its way beside."""
 
     def __init__(self, crash_after: int = 0) -> None:
         self.states: list[Json] = []
         self.crash_after = crash_after
 
     async def __call__(self, state: Json) -> None:
-        self.states.append(json.loads(json.dumps(state)))
+        if not self.crash_after or len(self.states) < self.crash_after:
+            self.states.append(json.loads(json.dumps(state)))
         if len(self.states) == self.crash_after:
             raise Crash
 
