@@ -9,8 +9,9 @@ DEV_STAMP := $(VENV)/installed-dev
 # More than two cores: tests mostly wait for servers.
 WORKERS ?= 3
 FUZZ_SECONDS ?= 60
+SEED ?= 1
 
-.PHONY: help run demo test test-fast lint types boundaries contracts check bench fuzz lock clean
+.PHONY: help run demo test test-fast test-shaken lint types boundaries contracts check bench fuzz lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +27,9 @@ test: $(DEV_STAMP) ## Install what the tests need and run all of them
 
 test-fast: $(DEV_STAMP) ## The tests that need no servers
 	@$(BIN)/python -m pytest -n $(WORKERS) -m "not engines and not chaos" libs services deploy cli
+
+test-shaken: $(DEV_STAMP) ## The tests on event loops that pause and shuffle at random, drawn from SEED (1): finds races
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -p tests.shaken --shake $(SEED)
 
 fuzz: $(DEV_STAMP) ## Fuzz every parser, chat codec and the repair chain, FUZZ_SECONDS each (60; Linux on x86-64)
 	@$(BIN)/python -m tests.fuzz -max_total_time=$(FUZZ_SECONDS)
