@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 os.environ.setdefault("TESTCONTAINERS_CONNECTION_MODE", "docker_host")
 
+from docker.errors import APIError
 from testcontainers.core.container import DockerContainer
 
 from deploy.embedded.nats_config import NatsConfig, NatsUser
@@ -24,57 +25,92 @@ _NATS_PORT = 4222
 _POSTGRES_PORT = 5432
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_PORT_ATTEMPTS = 5
+# What the engine says when another container has the port, and when any other process has it.
+_SIGNS_OF_A_TAKEN_PORT = ("port is already allocated", "address already in use")
 _NATS_CONFIG = "/etc/aircheck-nats.conf"
 
 
 class _Container:
     """A container with one published port, which is fixed: Docker gives a random one anew at each restart."""
 
-    def __init__(self, definition: DockerContainer, port: int) -> None:
-        self.port = free_port()
-        self._definition = definition.with_bind_ports(port, self.port)
-        self._created = False
+    def __init__(self, define: Callable[[], DockerContainer], port: int) -> None:
+        self._define = define
+        self._inner_port = port
+        self._outer_port: int | None = None
+        self._definition: DockerContainer | None = None
+
+    @property
+    def port(self) -> int:
+        """The published port; raises RuntimeError before the first start, which picks it."""
+        if self._outer_port is None:
+            raise RuntimeError("a container has no port before its first start")
+        return self._outer_port
 
     @property
     def host(self) -> str:
         # "localhost" may resolve to ::1 first, where nothing is published.
-        host = self._definition.get_container_host_ip()
+        host = self._started.get_container_host_ip()
         return "127.0.0.1" if host == "localhost" else host
 
     @property
     def running(self) -> bool:
-        if not self._created:
+        if self._definition is None:
             return False
         container = self._definition.get_wrapped_container()
         container.reload()
         return bool(container.status == "running")
 
     def start(self, is_ready: Callable[[], bool]) -> None:
-        if self._created:
-            self._definition.get_wrapped_container().start()
+        if self._definition is None:
+            self._start_on_some_port()
         else:
-            self._created = True
-            self._definition.start()
+            self._definition.get_wrapped_container().start()
         deadline = time.monotonic() + _READY_SECONDS
         while not is_ready():
             if time.monotonic() > deadline or not self.running:
-                logs = self._definition.get_wrapped_container().logs(tail=20).decode("utf-8", "replace")
+                logs = self._started.get_wrapped_container().logs(tail=20).decode("utf-8", "replace")
                 raise RuntimeError(f"the container was not ready in time:\n{logs}")
             time.sleep(_POLL_SECONDS)
 
     def stop(self) -> None:
         if self.running:
-            self._definition.get_wrapped_container().stop(timeout=20)
+            self._started.get_wrapped_container().stop(timeout=20)
 
     def kill(self) -> None:
         if self.running:
-            container = self._definition.get_wrapped_container()
+            container = self._started.get_wrapped_container()
             container.kill("SIGKILL")
             container.wait(timeout=20)
 
     def dispose(self) -> None:
-        if self._created:
+        if self._definition is not None:
             self._definition.stop()
+
+    @property
+    def _started(self) -> DockerContainer:
+        if self._definition is None:
+            raise RuntimeError("the container was not started")
+        return self._definition
+
+    def _start_on_some_port(self) -> None:
+        """A port that was free when it was picked may be taken when Docker publishes it."""
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            port = free_port()
+            definition = self._define().with_bind_ports(self._inner_port, port)
+            try:
+                definition.start()
+            except BaseException as error:
+                definition.stop()
+                if attempt == _PORT_ATTEMPTS or not _tells_of_a_taken_port(error):
+                    raise
+            else:
+                self._definition, self._outer_port = definition, port
+                return
+
+
+def _tells_of_a_taken_port(error: BaseException) -> bool:
+    return isinstance(error, APIError) and any(sign in str(error) for sign in _SIGNS_OF_A_TAKEN_PORT)
 
 
 class ContainerNats:
@@ -90,10 +126,13 @@ class ContainerNats:
             sync_always=sync_always,
         )
         image = os.environ.get("AIRCHECK_NATS_IMAGE", "nats:2.12-alpine")
-        definition = DockerContainer(image).with_command(["--config", _NATS_CONFIG])
-        definition.with_copy_into_container(config.render().encode(), _NATS_CONFIG)
+
+        def define() -> DockerContainer:
+            definition = DockerContainer(image).with_command(["--config", _NATS_CONFIG])
+            return definition.with_copy_into_container(config.render().encode(), _NATS_CONFIG)
+
         self.users = tuple(users)
-        self._container = _Container(definition, _NATS_PORT)
+        self._container = _Container(define, _NATS_PORT)
 
     @property
     def url(self) -> str:
@@ -131,8 +170,10 @@ class ContainerPostgres:
         self._password = secrets.token_urlsafe(16)
         settings = ("fsync=off", "full_page_writes=off", "max_connections=80", "jit=off")
         command = ["postgres", *(part for setting in settings for part in ("-c", setting))]
-        definition = DockerContainer(image).with_command(command).with_env("POSTGRES_PASSWORD", self._password)
-        self._container = _Container(definition, _POSTGRES_PORT)
+        self._container = _Container(
+            lambda: DockerContainer(image).with_command(command).with_env("POSTGRES_PASSWORD", self._password),
+            _POSTGRES_PORT,
+        )
 
     @property
     def admin_dsn(self) -> str:

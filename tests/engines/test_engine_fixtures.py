@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import asyncpg
 import nats
@@ -12,6 +15,7 @@ import nats.js.errors
 import pytest
 
 from deploy.embedded.nats_config import NatsUser
+from deploy.embedded.ports import LOOPBACK, free_port
 from tests.engines import choice
 from tests.engines.handles import Engines, NatsEngine
 
@@ -123,6 +127,19 @@ async def test_a_server_may_have_users(start_nats: Callable[..., NatsEngine]) ->
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
         await stranger.connect(server.url, allow_reconnect=False)
     await stranger.close()
+
+
+def test_a_port_that_somebody_took_before_the_server_is_given_up_for_another(
+    start_nats: Callable[..., NatsEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((LOOPBACK, 0)) as somebody:
+        taken = somebody.getsockname()[1]
+        picked = itertools.chain([taken], iter(free_port, None))
+        engine = "tests.engines.containers" if choice.use_containers() else "deploy.embedded.nats_server"
+        monkeypatch.setattr(f"{engine}.free_port", lambda: next(picked))
+        server = start_nats()
+    assert server.running
+    assert urlsplit(server.url).port != taken
 
 
 def test_an_unknown_choice_of_engines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
