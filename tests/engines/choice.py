@@ -1,22 +1,29 @@
-"""Which engines the tests run on: containers where a Docker engine answers, the wheels otherwise.
+"""Which engines the tests run on: containers where a Docker engine has or gets the images, the wheels otherwise.
 
-`AIRCHECK_TEST_ENGINES` is `auto` (the default), `embedded` or `containers`.
+`AIRCHECK_TEST_ENGINES` is `auto` (the default), `embedded` or `containers`; the images are `AIRCHECK_NATS_IMAGE` and
+`AIRCHECK_POSTGRES_IMAGE`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.engines.embedded import EmbeddedNats, EmbeddedPostgres
 from tests.engines.handles import NatsEngine, PostgresEngine
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 _VARIABLE = "AIRCHECK_TEST_ENGINES"
 _CHOICES = ("auto", "embedded", "containers")
 _DOCKER_SOCKET = "unix:///var/run/docker.sock"
 _PING_TIMEOUT_SECONDS = 5
+# A pull is silent while a layer is unpacked.
+_PULL_TIMEOUT_SECONDS = 120
 
 
 @functools.cache
@@ -27,11 +34,20 @@ def use_containers() -> bool:
         raise ValueError(f"{_VARIABLE} is {wanted!r}, not one of {', '.join(_CHOICES)}")
     if wanted == "embedded":
         return False
-    if docker_answers():
-        return True
-    if wanted == "containers":
-        raise RuntimeError(f"{_VARIABLE}=containers, but no Docker engine answers")
-    return False
+    lack = "no Docker engine answers" if not docker_answers() else missing_image()
+    if lack and wanted == "containers":
+        raise RuntimeError(f"{_VARIABLE}=containers, but {lack}")
+    return not lack
+
+
+def nats_image() -> str:
+    """Return the name of the image that test containers of NATS are made of."""
+    return os.environ.get("AIRCHECK_NATS_IMAGE", "nats:2.12-alpine")
+
+
+def postgres_image() -> str:
+    """Return the name of the image that test containers of PostgreSQL are made of."""
+    return os.environ.get("AIRCHECK_POSTGRES_IMAGE", "postgres:17-alpine")
 
 
 def docker_answers() -> bool:
@@ -48,6 +64,30 @@ def docker_answers() -> bool:
             return b" 200 " in connection.recv(64)
         except OSError:
             return False
+
+
+def missing_image() -> str | None:
+    """Say which image the Docker engine neither has nor gets from a registry, and why; None when none is missing."""
+    import docker
+    import requests
+    from docker.errors import DockerException
+
+    for image in (nats_image(), postgres_image()):
+        try:
+            with contextlib.closing(docker.from_env(timeout=_PULL_TIMEOUT_SECONDS)) as client:
+                _have_or_pull(client, image)
+        except (DockerException, requests.RequestException) as error:
+            return f"the engine cannot get {image}: {error}"
+    return None
+
+
+def _have_or_pull(client: DockerClient, image: str) -> None:
+    from docker.errors import ImageNotFound
+
+    try:
+        client.images.get(image)
+    except ImageNotFound:
+        client.images.pull(image)
 
 
 def _client_reaches_docker() -> bool:

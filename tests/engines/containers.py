@@ -1,4 +1,4 @@
-"""Engines in containers, for machines with a Docker engine; the images are `AIRCHECK_{NATS,POSTGRES}_IMAGE`."""
+"""Engines in containers, for machines with a Docker engine."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from deploy.embedded.nats_config import NatsConfig, NatsUser
 from deploy.embedded.nats_server import credentials_url, read_info
 from deploy.embedded.ports import free_port
 from tests.engines import databases
+from tests.engines.choice import nats_image, postgres_image
 
 _NATS_PORT = 4222
 _POSTGRES_PORT = 5432
@@ -125,10 +126,9 @@ class ContainerNats:
             users=users,
             sync_always=sync_always,
         )
-        image = os.environ.get("AIRCHECK_NATS_IMAGE", "nats:2.12-alpine")
 
         def define() -> DockerContainer:
-            definition = DockerContainer(image).with_command(["--config", _NATS_CONFIG])
+            definition = DockerContainer(nats_image()).with_command(["--config", _NATS_CONFIG])
             return definition.with_copy_into_container(config.render().encode(), _NATS_CONFIG)
 
         self.users = tuple(users)
@@ -166,12 +166,13 @@ class ContainerPostgres:
     """A cluster in a container of its own; it does not sync, so that tests are fast."""
 
     def __init__(self) -> None:
-        image = os.environ.get("AIRCHECK_POSTGRES_IMAGE", "postgres:17-alpine")
         self._password = secrets.token_urlsafe(16)
         settings = ("fsync=off", "full_page_writes=off", "max_connections=80", "jit=off")
         command = ["postgres", *(part for setting in settings for part in ("-c", setting))]
         self._container = _Container(
-            lambda: DockerContainer(image).with_command(command).with_env("POSTGRES_PASSWORD", self._password),
+            lambda: (
+                DockerContainer(postgres_image()).with_command(command).with_env("POSTGRES_PASSWORD", self._password)
+            ),
             _POSTGRES_PORT,
         )
 

@@ -140,22 +140,3 @@ def test_a_port_that_somebody_took_before_the_server_is_given_up_for_another(
         server = start_nats()
     assert server.running
     assert urlsplit(server.url).port != taken
-
-
-def test_an_unknown_choice_of_engines_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRCHECK_TEST_ENGINES", "imaginary")
-    with pytest.raises(ValueError, match="imaginary"):
-        choice.use_containers.__wrapped__()
-
-
-def test_containers_that_were_asked_for_and_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRCHECK_TEST_ENGINES", "containers")
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-    with pytest.raises(RuntimeError, match="no Docker engine answers"):
-        choice.use_containers.__wrapped__()
-
-
-def test_without_a_docker_engine_the_wheels_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRCHECK_TEST_ENGINES", "auto")
-    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent/docker.sock")
-    assert choice.use_containers.__wrapped__() is False
