@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from contracts.values import Json
 from media import segments
-from media.hls import HlsRecorder, Limits, Media, MissingMedia, PlanCursor, StreamItem
+from media.hls import Discontinuity, HlsRecorder, Limits, Media, MissingMedia, PlanCursor, StreamItem
 
 from services.downloader.adapters.engine import (
     DiskFailed,
@@ -191,8 +191,15 @@ class HlsWriter:
         self._tell(await _in_thread(self._record, recorder, item))
         if isinstance(item, Media):
             self._end_at = datetime.now(UTC) - timedelta(seconds=self._behind_s())
-            self._gaps.close(at_ms, self._missing_ms)
+            if not self._breaks_next:
+                self._gaps.close(at_ms, self._missing_ms)
             self._missing_ms = 0
+
+    @property
+    def _breaks_next(self) -> bool:
+        """Whether what was written is the end of a broken connection: the gap that is open lies behind it."""
+        following = next((item for item in self._items if not isinstance(item, Discontinuity)), None)
+        return isinstance(following, MissingMedia) and following.reason is segments.GapReason.DISCONNECTED
 
     def _record(self, recorder: HlsRecorder, item: StreamItem) -> list[segments.SegmentEvent]:
         events: list[segments.SegmentEvent] = []
@@ -230,7 +237,12 @@ class HlsWriter:
 
     def _note_missing(self, item: MissingMedia) -> None:
         self._missing_ms += item.duration_ms
-        if self.flowing or self._joined:
+        if not (self.flowing or self._joined):
+            return
+        if item.reason is segments.GapReason.DISCONNECTED:
+            # Whoever noticed the break has told it; what came before it may have been written only now.
+            self._gaps.reopen(self.position_ms)
+        else:
             self._gaps.open(self.position_ms, f"segments missing ({item.reason.value})")
 
     def _behind_s(self) -> float:

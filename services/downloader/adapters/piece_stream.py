@@ -12,7 +12,7 @@ from media.fmp4 import Mp4Error
 from media.fmp4.split import Mp4Splitter
 from media.hls import Discontinuity, Init, InitSection, Media, MissingMedia, PlanCursor, SegmentTask, StreamItem
 from media.hls.containers import Container, FragmentedMp4, TransportStream, looks_like_mp4
-from media.mpegts import CLOCK_HZ
+from media.mpegts import CLOCK_HZ, unwrap
 from media.mpegts.split import TsSplitter
 from media.segments import GapReason
 
@@ -21,6 +21,8 @@ from services.downloader.adapters.hls_writer import HlsWriter
 
 SAME_CLOCK_S = 60.0
 """A new connection that begins this near to where the last one ended goes on with the same clock."""
+SAME_START_S = 0.2
+"""Pieces of one clock that begin this near to each other are the same group of pictures; the shortest groups are longer."""
 _SECTION = InitSection("stream")
 
 
@@ -38,7 +40,11 @@ class PieceStream:
         self._order = 0
         self._fresh_connection = False
         self._last = b""
-        self._last_data_at = self._advanced_at = time.monotonic()
+        self._torn = (
+            b""  # the piece that a broken connection did not bring to its end: the next one may bring all of it
+        )
+        self._last_data_at = self._advanced_at = self._connected_at = time.monotonic()
+        self._broke_at = self._last_data_at
 
     @property
     def progress(self) -> Progress:
@@ -57,9 +63,13 @@ class PieceStream:
 
     def connected(self) -> None:
         """See `Stream`."""
-        self._put(self._splitter.finish() if self._splitter else [])
+        torn = self._splitter.finish() if self._splitter else []
+        if torn or not self._fresh_connection:
+            self._broke_at = self._last_data_at
+        self._connected_at = self._advanced_at = time.monotonic()
+        for _, data in torn:
+            self._tear(data)
         self._fresh_connection = True
-        self._advanced_at = time.monotonic()
 
     async def feed(self, chunk: Chunk) -> None:
         """See `Stream`."""
@@ -87,6 +97,7 @@ class PieceStream:
     async def finish(self) -> None:
         """See `Engine`."""
         self._put(self._splitter.finish() if self._splitter else [])
+        self._writer.put(map(self._next, self._take_torn()))
         await self._writer.finish()
 
     async def abandon(self) -> None:
@@ -100,34 +111,69 @@ class PieceStream:
                 self._understand(data)
 
     def _media(self, data: bytes) -> Iterator[StreamItem]:
-        if self._fresh_connection and self._last:
+        if self._fresh_connection and (self._last or self._torn):
+            if self._torn and self._covers(data):
+                self._torn = b""
             missing_ms = self._missing_ms(data)
             if missing_ms is None:
                 return
+            for torn in self._take_torn():
+                yield self._next(torn)
             yield Discontinuity()
             yield MissingMedia(self._order, self._order, missing_ms, GapReason.DISCONNECTED)
-        self._fresh_connection, self._last = False, data
+        self._fresh_connection = False
+        yield self._next(data)
+
+    def _next(self, data: bytes) -> Media:
+        self._last = data
         self._order += 1
-        yield Media(SegmentTask(self._order, self._order, "", 1.0, PlanCursor(self._order, "stream")), data)
+        return Media(SegmentTask(self._order, self._order, "", 1.0, PlanCursor(self._order, "stream")), data)
+
+    def _tear(self, data: bytes) -> None:
+        """Hold what is left of a broken connection. Of one group of pictures that broke twice the longer part is kept."""
+        self._times(self._last)  # the tables of the stream may be there alone
+        begins, ends = self._times(data)
+        if begins is not None and begins == ends:
+            return  # a single picture, and perhaps not all of it
+        if not self._torn or self._covers(data):
+            self._torn = data
+        else:
+            self._put([(False, data)])
+
+    def _take_torn(self) -> list[bytes]:
+        torn, self._torn = self._torn, b""
+        return [torn] if torn else []
+
+    def _covers(self, data: bytes) -> bool:
+        """Whether a piece holds all of the torn one."""
+        began, ended = self._times(self._torn)
+        begins, ends = self._times(data, ended)
+        if began is None or ended is None or begins is None or ends is None:
+            return False
+        return abs(begins - began) <= SAME_START_S * CLOCK_HZ and ends >= ended
 
     def _missing_ms(self, data: bytes) -> int | None:
         """What a new connection lost: by the stream's clock if it is the same one, else by ours. None: it was written already.
 
         Servers send again what they keep for new viewers.
         """
-        (_, ended), (begins, ends) = self._times(self._last), self._times(data)
+        _, ended = self._times(self._torn or self._last)
+        begins, ends = self._times(data, ended)
         if ended is None or begins is None or ends is None or abs(begins - ended) > SAME_CLOCK_S * CLOCK_HZ:
-            return round((time.monotonic() - self._last_data_at) * 1000)
+            return round((self._connected_at - self._broke_at) * 1000)
         return None if (begins + ends) // 2 < ended else max(0, begins - ended) * 1000 // CLOCK_HZ
 
-    def _times(self, data: bytes) -> tuple[int | None, int | None]:
-        """Where a piece begins and ends, in ticks of 90 kHz."""
+    def _times(self, data: bytes, near: int | None = None) -> tuple[int | None, int | None]:
+        """Where a piece begins and ends, in ticks of 90 kHz; both are the same for a single picture. ``near``: the clock may have wrapped."""
         if self._container is None:
             self._container = TransportStream()
         piece = self._container.inspect(data)
         if piece is None or piece.start is None:
             return None, None
-        return piece.start, piece.start + (piece.duration or 0)
+        start = piece.start
+        if near is not None and self._container.modulus is not None:
+            start = unwrap(start, near)
+        return start, start + (piece.duration or 0)
 
     def _understand(self, init: bytes) -> None:
         try:
