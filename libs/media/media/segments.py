@@ -101,4 +101,13 @@ class Recovered:
     removed_bytes: int
 
 
-SegmentEvent = SegmentOpened | SegmentCompleted
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Media that nobody left out is missing before ``at_ms`` of the recording: it could not be read, or the source went on later."""
+
+    at_ms: int
+    lost_ms: int
+    reason: GapReason
+
+
+SegmentEvent = SegmentOpened | SegmentCompleted | Lost

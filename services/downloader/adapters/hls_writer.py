@@ -26,6 +26,8 @@ from services.downloader.adapters.held_hls import HeldHls
 from services.downloader.adapters.spill import Spill
 
 T = TypeVar("T")
+DAMAGE_EVERY_MS = 10_000
+"""Gaps that damage leaves are told once in this time of media: a bad line makes one with each segment, and each is two events."""
 MAX_WAITING = 32
 """Items in memory that wait for the disk; above it no further segment is downloaded."""
 
@@ -49,6 +51,9 @@ class HlsWriter:
         self._resumed = cursor_from_json(start.cursor) is not None
         self._first_ms = start.position_ms
         self._missing_ms = 0
+        self._lost_ms = 0
+        self._lost_cause = ""
+        self._lost_told_ms = -DAMAGE_EVERY_MS
         self._joined = False
         self._cursor_before = start.cursor
         self._starts: dict[int, int] = {}
@@ -149,6 +154,7 @@ class HlsWriter:
         self._cursor_before = self.cursor
         if self._recorder is not None:
             self._tell(await _in_thread(self._recorder.finish))
+            self._tell_lost(self._recorder.position_ms)
 
     async def abandon(self) -> None:
         """Write nothing more; the item in hand is written to its end."""
@@ -252,10 +258,26 @@ class HlsWriter:
 
     def _tell(self, events: list[segments.SegmentEvent]) -> None:
         for event in events:
-            if isinstance(event, segments.SegmentOpened):
-                self._opened(event)
-            else:
-                self._completed(event)
+            match event:
+                case segments.SegmentOpened():
+                    self._opened(event)
+                case segments.SegmentCompleted():
+                    self._completed(event)
+                case segments.Lost():
+                    self._note_lost(event)
+
+    def _note_lost(self, event: segments.Lost) -> None:
+        """Tell a gap that is over already. Of a line that breaks again and again it is told now and then how much is missing."""
+        self._lost_ms += event.lost_ms
+        self._lost_cause = _LOST[event.reason]
+        if event.at_ms >= self._lost_told_ms + DAMAGE_EVERY_MS:
+            self._tell_lost(event.at_ms)
+
+    def _tell_lost(self, at_ms: int) -> None:
+        if self._lost_ms and self.flowing and not self._gaps.is_open:
+            self._gaps.open(at_ms, self._lost_cause)
+            self._gaps.close(at_ms, self._lost_ms)
+            self._lost_ms, self._lost_told_ms = 0, at_ms
 
     def _opened(self, event: segments.SegmentOpened) -> None:
         written_ms = self.position_ms - event.start_ms
@@ -278,6 +300,12 @@ class HlsWriter:
                 joint=lambda: {"cursor": cursor},
             )
         )
+
+
+_LOST = {
+    segments.GapReason.DAMAGED: "some of the media could not be read",
+    segments.GapReason.SOURCE: "the media of the source goes on later",
+}
 
 
 def cursor_from_json(value: Json | None) -> PlanCursor | None:

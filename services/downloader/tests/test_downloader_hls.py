@@ -196,6 +196,34 @@ async def test_a_segment_that_cannot_be_had_is_a_gap(server, session, tmp_path, 
     assert (repair["kind"], repair["amount"]) == ("gap", 1000)
 
 
+async def test_segments_that_cannot_be_read_are_gaps_that_are_told_together_and_not_one_each(
+    server, session, tmp_path, clip
+):
+    # given a playlist of half a minute, in which each third segment is an error page
+    count = 36
+    server.files = {
+        f"/{number}.ts": b"<html>busy</html>" if number % 3 == 1 else clip[number % 3] for number in range(count)
+    }
+    server.window(0, count - 1, ended=True, head="#EXT-X-DISCONTINUITY-SEQUENCE:0")
+    lines = server.playlist.splitlines()
+    for number in range(3, count, 3):  # the same clip begins anew
+        lines.insert(lines.index(f"{number}.ts") - 1, "#EXT-X-DISCONTINUITY")
+    server.playlist = "\n".join(lines)
+    stage = Stage(server, session, tmp_path)
+    await stage.play()
+    # then everything that is missing is told, every ten seconds of media or more
+    opened, closed = stage.of(GapOpened), stage.of(GapClosed)
+    assert {event.cause for event in opened} == {"some of the media could not be read"}
+    assert sum(event.lost_ms for event in closed) == count // 3 * 1000
+    assert [type(event) for event in stage.events if isinstance(event, GapOpened | GapClosed)] == [
+        GapOpened,
+        GapClosed,
+    ] * len(opened)
+    assert 3 <= len(opened) <= 5
+    repairs = [repair for event in stage.of(SegmentCompleted) for repair in event.repairs if repair["kind"] == "gap"]
+    assert sum(repair["amount"] for repair in repairs) == count // 3 * 1000
+
+
 async def test_encrypted_segments_are_decrypted_with_one_key_request(server, session, tmp_path, clip):
     for number, data in enumerate(clip):
         padder = PKCS7(128).padder()

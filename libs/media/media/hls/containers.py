@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Protocol
 
 from media.fmp4 import (
@@ -18,7 +18,7 @@ from media.fmp4 import (
 )
 from media.hls.layout import Layout
 from media.hls.packed_audio import read_packed_audio
-from media.mpegts import CLOCK_HZ, TIMESTAMP_MODULUS, Program, TsScan, aligned, find_sync, scan_ts
+from media.mpegts import CLOCK_HZ, TIMESTAMP_MODULUS, Program, TsScan, aligned, find_sync, lacks_packets, scan_ts
 
 _SEGMENT_BOXES = frozenset({b"styp", b"moof", b"sidx", b"emsg", b"prft", b"ftyp", b"free", b"mdat"})
 _PROBE_BYTES = 64 * 1024
@@ -27,7 +27,10 @@ _PROBE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One segment, understood; times in 90 kHz ticks, None where the segment carries none."""
+    """One segment, understood; times in 90 kHz ticks, None where the segment carries none.
+
+    ``lost``: media that damage took out of its middle, up to ``lost_until``; ``trimmed``: some of its bytes could not be read.
+    """
 
     data: bytes
     start: int | None
@@ -35,6 +38,9 @@ class Piece:
     keyframe: bool
     layout: Layout
     fragments: FragmentScan | None = None
+    lost: int = 0
+    lost_until: int = 0
+    trimmed: bool = False
 
 
 class Container(Protocol):
@@ -85,7 +91,13 @@ class TransportStream:
         if times is not None and times.interval is not None:
             duration = times.high - times.low + times.interval
         start = times.low if times is not None else None
-        return Piece(packets, start, duration, scan.starts_with_keyframe, _transport_layout(scan))
+        piece = Piece(packets, start, duration, scan.starts_with_keyframe, _transport_layout(scan))
+        # What precedes the packets may be a disguise.
+        trimmed = len(packets) < len(data) - (find_sync(data) or 0)
+        # Each packet is looked at only where time is missing: a source may pause, damage is what has to be proved.
+        if times is not None and times.hole and (trimmed or lacks_packets(packets, times.pid)):
+            piece = replace(piece, lost=times.hole, lost_until=times.hole_ends)
+        return replace(piece, trimmed=True) if trimmed else piece
 
     def begin(self, piece: Piece, seekable: bool) -> bytes:
         """The program tables, where the first segment does not begin with them."""
@@ -142,6 +154,7 @@ class FragmentedMp4:
 
     def inspect(self, data: bytes) -> Piece | None:
         """Understand a segment; None when it has no whole fragment of a known track."""
+        size = len(data)
         try:
             data = whole_fragments(data)
             scan = scan_fragments(data, self._tracks)
@@ -154,7 +167,7 @@ class FragmentedMp4:
         start = reference.start * CLOCK_HZ // timescale
         duration = reference.end * CLOCK_HZ // timescale - start
         keyframe = self._tracks.video is None or (scan.video is not None and scan.video.starts_with_sync)
-        return Piece(data, start, duration or None, keyframe, self._layout, scan)
+        return Piece(data, start, duration or None, keyframe, self._layout, scan, trimmed=len(data) < size)
 
     def begin(self, piece: Piece, seekable: bool) -> bytes:
         """The initialisation section; fixes what is subtracted from the times of this file."""

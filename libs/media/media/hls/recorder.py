@@ -19,7 +19,7 @@ from media.hls.containers import (
 from media.hls.items import Discontinuity, Init, Media, MissingMedia, StreamItem
 from media.hls.layout import Change, Layout, change_between, merged
 from media.mpegts import CLOCK_HZ, unwrap
-from media.segments import Gap, GapReason, Limits, SegmentCompleted, SegmentEvent, SegmentOpened, SplitReason
+from media.segments import Gap, GapReason, Limits, Lost, SegmentCompleted, SegmentEvent, SegmentOpened, SplitReason
 
 OpenFile = Callable[[int, str], BinaryIO]
 
@@ -28,6 +28,8 @@ BACKWARD_SLACK = 500 * _TICKS_PER_MS
 """Ticks. Segments may overlap by their reordered frames; further back is another time base."""
 FORWARD_SLACK = 10_000 * _TICKS_PER_MS
 """Ticks. A longer silent jump forward is another time base, a shorter one a gap of the source."""
+DAMAGE_SLACK = 200 * _TICKS_PER_MS
+"""Ticks. What is missing beside bytes that could not be read is told from here on."""
 ANNOUNCED_SLACK = 1_000 * _TICKS_PER_MS
 """Ticks. After an announced discontinuity a shorter jump still continues the same time base."""
 LIMIT_TOLERANCE_MS = 100
@@ -52,6 +54,10 @@ class _OpenSegment:
     def duration_ms(self) -> int:
         """From the first to the end of the last sample."""
         return (self.end - self.base) // _TICKS_PER_MS
+
+    def at_ms(self, ticks: int) -> int:
+        """A time of this file on the recording's timeline."""
+        return self.start_ms + (ticks - self.base) // _TICKS_PER_MS
 
 
 class HlsRecorder:
@@ -80,6 +86,7 @@ class HlsRecorder:
         self._packed = PackedAudio()
         self._segment: _OpenSegment | None = None
         self._after_discontinuity = False
+        self._after_trimmed = False
         self._cut_requested = False
         self._missing_ms = 0
         self._missing: list[tuple[int, GapReason]] = []
@@ -143,8 +150,9 @@ class HlsRecorder:
         piece = container.inspect(item.data) if container else None
         extinf = round(item.task.duration * CLOCK_HZ)
         if container is None or piece is None:
-            self._note_missing(extinf // _TICKS_PER_MS, GapReason.DAMAGED)
-            return []
+            lost_ms = extinf // _TICKS_PER_MS
+            self._note_missing(lost_ms, GapReason.DAMAGED)
+            return [Lost(self.position_ms + self._missing_ms, lost_ms, GapReason.DAMAGED)]
         duration = _believable(piece.duration, extinf)
         start = self._start_of(piece, container)
         events: list[SegmentEvent] = []
@@ -153,8 +161,7 @@ class HlsRecorder:
             events += self._close(change, start)
         if self._segment is None:
             events += self._open(container, piece, start)
-        self._append(piece, start, duration)
-        return events
+        return events + self._append(piece, start, duration)
 
     def _start_of(self, piece: Piece, container: Container) -> int:
         """Where the piece begins, in ticks that do not wrap around."""
@@ -213,17 +220,31 @@ class HlsRecorder:
         self._put(container.begin(piece, file.seekable()))
         return [SegmentOpened(index, container.extension, self._timeline_ms)]
 
-    def _append(self, piece: Piece, start: int, duration: int) -> None:
+    def _append(self, piece: Piece, start: int, duration: int) -> list[SegmentEvent]:
         segment = self._segment
         assert segment is not None
-        jump_ms = (start - segment.end) // _TICKS_PER_MS
-        if not self._missing and jump_ms * _TICKS_PER_MS > ANNOUNCED_SLACK:
-            self._note_missing(jump_ms, GapReason.SOURCE)
+        events: list[SegmentEvent] = []
+        jump = start - segment.end
+        trimmed, self._after_trimmed = piece.trimmed or self._after_trimmed, piece.trimmed
+        if not self._missing and jump > (DAMAGE_SLACK if trimmed else ANNOUNCED_SLACK):
+            reason = GapReason.DAMAGED if trimmed else GapReason.SOURCE
+            self._note_missing(jump // _TICKS_PER_MS, reason)
+            events.append(Lost(segment.at_ms(start), jump // _TICKS_PER_MS, reason))
         self._settle_gaps(segment)
         self._put(segment.container.body(piece, segment.bytes))
         segment.layout = merged(segment.layout, piece.layout)
         segment.end = max(segment.end, start + duration)
         self._after_discontinuity = False
+        if piece.lost and piece.start is not None:
+            events.append(self._note_hole(segment, piece, start - piece.start))
+        return events
+
+    def _note_hole(self, segment: _OpenSegment, piece: Piece, shift: int) -> Lost:
+        """Damage inside of a piece: its media is there before and behind it."""
+        lost_ms = piece.lost // _TICKS_PER_MS
+        at_ms = segment.at_ms(piece.lost_until + shift)
+        segment.gaps.append(Gap(max(0, at_ms - segment.start_ms - lost_ms), lost_ms, GapReason.DAMAGED))
+        return Lost(at_ms, lost_ms, GapReason.DAMAGED)
 
     def _put(self, data: bytes) -> None:
         segment = self._segment

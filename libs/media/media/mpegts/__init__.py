@@ -1,5 +1,6 @@
 """MPEG transport streams (ISO/IEC 13818-1) as far as a recorder needs them: packets, tables, timestamps, key frames."""
 
+from media.mpegts.damage import lacks_packets
 from media.mpegts.packets import PACKET_BYTES, aligned, find_sync
 from media.mpegts.pes import CLOCK_HZ, TIMESTAMP_MODULUS, unwrap
 from media.mpegts.psi import Program, Stream
@@ -15,6 +16,7 @@ __all__ = [
     "TsScan",
     "aligned",
     "find_sync",
+    "lacks_packets",
     "recover_ts",
     "scan_ts",
     "unwrap",

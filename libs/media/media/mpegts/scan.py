@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from media.mpegts.nal import has_key_frame, picture_size
 from media.mpegts.packets import PACKET_BYTES, is_random_access, payload, unit, unit_starts
 from media.mpegts.pes import elementary_data, presentation_timestamp, unwrap
 from media.mpegts.psi import MAX_SECTION_PACKETS, Program, parse_pat, parse_pmt
 
+HOLE_TICKS = 18_000
+"""90 kHz: 0.2 s. A stretch without pictures that is this much longer than usual counts as one; shorter ones are a few frames."""
 MAX_ACCESS_UNIT_PACKETS = 64
 """Parameter sets and the first slice header come before this; the rest of the picture is not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timestamps:
-    """Presentation timestamps of one stream in 90 kHz ticks, unwrapped around the first; ``count`` PES packets."""
+    """Presentation timestamps of one stream in 90 kHz ticks, unwrapped around the first; ``count`` PES packets.
+
+    ``hole``: how much longer than usual the longest steps between them are, in sum; ``hole_ends``: behind the last of these steps.
+    """
 
     first: int
     low: int
     high: int
     count: int
+    pid: int
+    hole: int = 0
+    hole_ends: int = 0
 
     @property
     def interval(self) -> int | None:
@@ -129,8 +138,17 @@ def _timestamps(program: Program | None, times: dict[int, list[int]]) -> Timesta
     if pid is None:
         return None
     first = times[pid][0]
-    unwrapped = [unwrap(timestamp, first) for timestamp in times[pid]]
-    return Timestamps(first, min(unwrapped), max(unwrapped), len(unwrapped))
+    unwrapped = sorted(unwrap(timestamp, first) for timestamp in times[pid])
+    return Timestamps(first, unwrapped[0], unwrapped[-1], len(unwrapped), pid, *_hole(unwrapped))
+
+
+def _hole(times: list[int]) -> tuple[int, int]:
+    steps = [after - before for before, after in pairwise(times)]
+    if not steps or max(steps) < HOLE_TICKS:
+        return 0, 0
+    usual = sorted(steps)[len(steps) // 2]
+    long = [(step - usual, after) for step, after in zip(steps, times[1:], strict=True) if step - usual >= HOLE_TICKS]
+    return sum(step for step, _ in long), max((after for _, after in long), default=0)
 
 
 def _media_before(data: bytes, tables_at: int | None) -> bool:

@@ -23,6 +23,7 @@ from media.hls import (
     SegmentTask,
     StreamItem,
 )
+from media.segments import Lost, SegmentEvent
 
 BASE = "https://cdn.example/live/index.m3u8"
 
@@ -72,15 +73,22 @@ class Output:
     extensions: dict[int, str] = field(default_factory=dict)
     opened: list[SegmentOpened] = field(default_factory=list)
     completed: list[SegmentCompleted] = field(default_factory=list)
+    lost: list[Lost] = field(default_factory=list)
 
     def open(self, index: int, extension: str) -> KeptFile:
         self.files[index] = KeptFile()
         self.extensions[index] = extension
         return self.files[index]
 
-    def take(self, events: list[SegmentOpened | SegmentCompleted]) -> None:
+    def take(self, events: list[SegmentEvent]) -> None:
         for event in events:
-            (self.opened if isinstance(event, SegmentOpened) else self.completed).append(event)  # type: ignore[arg-type]
+            match event:
+                case SegmentOpened():
+                    self.opened.append(event)
+                case SegmentCompleted():
+                    self.completed.append(event)
+                case Lost():
+                    self.lost.append(event)
 
 
 def record(

@@ -20,6 +20,7 @@ from media.hls import (
     SplitReason,
     StreamItem,
 )
+from media.segments import Lost
 
 from .streams import KeptFile, Source, decode, inits, media, record
 
@@ -105,6 +106,7 @@ def test_a_gap_stays_inside_the_file_and_is_told(source: str, request: pytest.Fi
 
     (completed,) = output.completed
     assert completed.gaps == (Gap(at_ms=2000, duration_ms=2000, reason=GapReason.FAILED),)
+    assert output.lost == []
     assert completed.duration_ms == 8000
     assert decode(output.files[0].kept, whole=False).video_frames == 150
 
@@ -112,9 +114,11 @@ def test_a_gap_stays_inside_the_file_and_is_told(source: str, request: pytest.Fi
 def test_a_silent_jump_of_the_source_is_told_as_its_gap(ts_source: Source) -> None:
     items = [item for item in ts_source.items() if not (isinstance(item, Media) and item.task.sequence == 1)]
 
-    (completed,) = record(items).completed
+    output = record(items)
 
+    (completed,) = output.completed
     assert completed.gaps == (Gap(2000, 2000, GapReason.SOURCE),)
+    assert output.lost == [Lost(4000, 2000, GapReason.SOURCE)]
 
 
 def test_an_announced_discontinuity_with_the_same_clock_does_not_split(ts_source: Source) -> None:
@@ -305,9 +309,24 @@ def test_a_damaged_segment_is_a_gap(source: str, garbage: bytes, request: pytest
     at = next(index for index, item in enumerate(items) if isinstance(item, Media) and item.task.sequence == 2)
     items[at] = replace(items[at], data=garbage)
 
-    (completed,) = record(items).completed
+    output = record(items)
 
+    (completed,) = output.completed
     assert completed.gaps == (Gap(4000, 2000, GapReason.DAMAGED),)
+    assert output.lost == [Lost(6000, 2000, GapReason.DAMAGED)]
+
+
+def test_a_fragment_that_was_cut_off_is_damage(mp4_source: Source) -> None:
+    # given two segments that come as one, the second one torn
+    items = mp4_source.items()
+    at = next(index for index, item in enumerate(items) if isinstance(item, Media) and item.task.sequence == 1)
+    items[at] = replace(items[at], data=items[at].data + items[at + 1].data[:-100])
+    del items[at + 1]
+
+    output = record(items)
+
+    assert output.completed[0].gaps == (Gap(4000, 2000, GapReason.DAMAGED),)
+    assert output.lost == [Lost(6000, 2000, GapReason.DAMAGED)]
 
 
 def test_media_without_its_init_is_a_gap_not_an_unplayable_file(mp4_source: Source) -> None:

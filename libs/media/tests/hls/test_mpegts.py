@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 
 import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media.hls import Media, SplitReason
-from media.mpegts import TIMESTAMP_MODULUS, aligned, find_sync, recover_ts, scan_ts, unwrap
+from media.mpegts import PACKET_BYTES, TIMESTAMP_MODULUS, aligned, find_sync, lacks_packets, recover_ts, scan_ts, unwrap
+from media.mpegts.packets import pid_of
+from media.segments import GapReason
 
 from .streams import Source, decode, ffmpeg, make_stream, media, record
 
@@ -228,3 +231,90 @@ def test_decode_helper_notices_a_missing_picture(ts_source: Source) -> None:
 
     with pytest.raises((av.error.FFmpegError, AssertionError)):
         decode(data[: 188 * 20] + data[188 * 40 :])
+
+
+# Damage
+
+
+def packets(data: bytes) -> list[bytes]:
+    return [data[at : at + PACKET_BYTES] for at in range(0, len(data), PACKET_BYTES)]
+
+
+def counted(number: int, *, has_payload: bool = True, jumps: bool = False, faulty: bool = False) -> bytes:
+    """A packet of stream 256 with this continuity counter."""
+    control = (0x10 if has_payload else 0) | (0x20 if jumps or not has_payload else 0) | number & 15
+    adaptation = bytes([1, 0x80 if jumps else 0]) if control & 0x20 else b""
+    return (bytes([0x47, 0x81 if faulty else 0x01, 0x00, control]) + adaptation).ljust(PACKET_BYTES, b"\xff")
+
+
+OTHER_STREAM = bytes([0x47, 0x01, 0x01, 0x15]).ljust(PACKET_BYTES, b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("data", "lacking"),
+    [
+        ([counted(number) for number in range(14, 40)], False),
+        ([counted(1), counted(3)], True),
+        ([counted(1), OTHER_STREAM, counted(2), OTHER_STREAM], False),
+        ([counted(1), counted(1), counted(2)], False),
+        ([counted(1), counted(1, has_payload=False), counted(9, has_payload=False), counted(2)], False),
+        ([counted(1), counted(7, jumps=True), counted(8)], False),
+        ([counted(1), counted(2, faulty=True), counted(3)], True),
+        ([], False),
+    ],
+)
+def test_a_missing_packet_shows_in_the_counters_of_its_stream(data: list[bytes], lacking: bool) -> None:
+    assert lacks_packets(b"".join(data), 256) is lacking
+
+
+def without_pictures(data: bytes, first: int, last: int, *, renumbered: bool) -> bytes:
+    """A segment without some of its pictures; as if they had been lost, or as if there had been none."""
+    program = scan_ts(data).program
+    assert program is not None and program.video is not None
+    kept, picture, counters = [], -1, {}
+    for packet in packets(data):
+        pid = pid_of(packet, 0)
+        picture += pid == program.video.pid and bool(packet[1] & 0x40)
+        if pid == program.video.pid and first <= picture <= last:
+            continue
+        kept.append(packet)
+        if renumbered and packet[3] & 0x10:
+            counters[pid] = counters.get(pid, -1) + 1 & 15
+            kept[-1] = packet[:3] + bytes([packet[3] & 0xF0 | counters[pid]]) + packet[4:]
+    return b"".join(kept)
+
+
+@pytest.mark.parametrize(("first", "last"), [(10, 19), (10, 13)])
+@pytest.mark.parametrize("renumbered", [False, True])
+def test_pictures_that_were_lost_are_told_and_those_that_were_never_there_are_not(
+    ts_source: Source, first: int, last: int, renumbered: bool
+) -> None:
+    items = ts_source.items()
+    at = next(index for index, item in enumerate(items) if isinstance(item, Media) and item.task.sequence == 1)
+    items[at] = replace(items[at], data=without_pictures(items[at].data, first, last, renumbered=renumbered))
+
+    output = record(items)
+
+    (completed,) = output.completed
+    if renumbered or last - first < 9:  # nothing is wrong, or a few frames only
+        assert (output.lost, completed.gaps) == ([], ())
+        return
+    (lost,), (gap,) = output.lost, completed.gaps
+    assert (lost.reason, gap.reason) == (GapReason.DAMAGED, GapReason.DAMAGED)
+    # of ten pictures in a row some are shown before and some behind others that are there
+    assert 240 <= lost.lost_ms == gap.duration_ms <= 480
+    assert 2000 < gap.at_ms < gap.at_ms + gap.duration_ms == lost.at_ms < 4000
+
+
+def test_bytes_that_were_cut_off_name_the_reason_of_what_is_missing_behind_them(ts_source: Source) -> None:
+    items = ts_source.items()
+    at = next(index for index, item in enumerate(items) if isinstance(item, Media) and item.task.sequence == 1)
+    whole = items[at].data
+    items[at] = replace(items[at], data=whole[: len(whole) * 7 // 10 + 1])
+
+    output = record(items)
+
+    (lost,) = output.lost
+    assert (lost.reason, lost.at_ms) == (GapReason.DAMAGED, 4000)
+    assert 200 < lost.lost_ms < 1000
+    assert [gap.reason for gap in output.completed[0].gaps] == [GapReason.DAMAGED]
