@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,16 @@ from deploy.embedded.system import stop_signals
 from tests.system import SystemProcess
 
 
+@pytest.fixture
+def in_a_terminal() -> Iterator[None]:
+    """Heed a hang-up in this process and in its children, even where the tests themselves were started by nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.engines
+@pytest.mark.usefixtures("in_a_terminal")
 async def test_a_closed_terminal_stops_the_system_in_order(tmp_path: Path) -> None:
     # given
     async with SystemProcess(tmp_path / "s") as system:
@@ -29,11 +39,8 @@ async def test_a_closed_terminal_stops_the_system_in_order(tmp_path: Path) -> No
     assert [process for process in family if process.is_running()] == []
 
 
+@pytest.mark.usefixtures("in_a_terminal")
 def test_under_nohup_a_hang_up_is_not_heard() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    try:
-        assert signal.SIGHUP in stop_signals()
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        assert stop_signals() == [signal.SIGINT, signal.SIGTERM]
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in stop_signals()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert stop_signals() == [signal.SIGINT, signal.SIGTERM]
