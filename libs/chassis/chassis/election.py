@@ -64,7 +64,10 @@ class Election:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            await (self._campaign() if self._lease is None else self._renew(self._lease))
+            if self._lease is None:
+                await self._campaign()
+            elif not await self._renew(self._lease):
+                await self._step_down(self._lease)
             await wait_for_event(self._stopping, self.heartbeat_s)
         if self._lease is not None:
             await self._give_back(self._lease)
@@ -90,6 +93,10 @@ class Election:
         except Exception:
             log.exception("election.start_failed", name=self.name)
             await self._give_back(lease)
+            return
+        if lease.lost.is_set():
+            # Only now: what goes on beginning while it is ended might begin after all, and nobody would end it.
+            await self._step_down(lease)
 
     async def _while_renewing(self, lease: Lease) -> None:
         beginning = asyncio.ensure_future(self._elected(lease))
@@ -97,8 +104,8 @@ class Election:
         try:
             while not (beginning.done() or stopping.done() or lease.lost.is_set()):
                 await asyncio.wait([beginning, stopping], timeout=self.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-                if not beginning.done() and not stopping.done():
-                    await self._renew(lease)
+                if not beginning.done() and not stopping.done() and not await self._renew(lease):
+                    lease.lost.set()
             if beginning.done():
                 beginning.result()
         finally:
@@ -106,20 +113,18 @@ class Election:
                 task.cancel()
             await asyncio.gather(beginning, stopping, return_exceptions=True)
 
-    async def _renew(self, lease: Lease) -> None:
+    async def _renew(self, lease: Lease) -> bool:
+        """Whether the lease may still be taken for ours."""
         asked = time.monotonic()
         try:
             async with asyncio.timeout(max(self.expiry_s - self.heartbeat_s, self.heartbeat_s)):
                 rows = await self.pool.fetch(QUERIES["beat"], self.owner, self.expiry_s, [lease.name], [lease.epoch])
         except UNREACHABLE as error:
             log.warning("election.heartbeat_failed", name=self.name, error=repr(error))
-            if time.monotonic() - self._renewed > self.expiry_s - self.heartbeat_s:
-                await self._step_down(lease)
-            return
-        if not rows:
-            await self._step_down(lease)
-            return
-        self._renewed = asked
+            return time.monotonic() - self._renewed <= self.expiry_s - self.heartbeat_s
+        if rows:
+            self._renewed = asked
+        return bool(rows)
 
     async def _step_down(self, lease: Lease) -> None:
         log.warning("election.lost", name=self.name, epoch=lease.epoch)

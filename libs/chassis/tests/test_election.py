@@ -132,6 +132,36 @@ async def test_a_long_beginning_keeps_the_lease():
     await candidate.election.stop()
 
 
+async def test_what_is_begun_while_the_lease_is_lost_is_ended_after_it():
+    table, order = OneRow(), []
+
+    async def begin(lease: Any) -> None:
+        # It goes on beginning for as long as somebody waits for something else, as a connection does that opens.
+        while not lease.lost.is_set():
+            await asyncio.sleep(0)
+        order.append("begun")
+
+    candidate = Candidate(table, "first", begin=begin)
+    deposed = candidate.election._deposed
+
+    async def slowly() -> None:
+        order.append("ending")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        order.append("ended")
+        await deposed()
+
+    candidate.election._deposed = slowly
+    await candidate.election.start()
+    await soon(candidate.began)
+
+    table.owner, table.epoch = "other", 7
+    await soon(candidate.ended)
+    await candidate.election.stop()
+
+    assert order in (["ending", "ended"], ["begun", "ending", "ended"])
+
+
 async def test_a_beginning_that_fails_gives_the_lease_back():
     table, attempts = OneRow(), []
 
