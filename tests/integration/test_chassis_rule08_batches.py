@@ -60,7 +60,8 @@ async def test_batches_come_whole_in_stream_order_and_are_acknowledged(nats_url:
         await within(sink.all)
         await consumer.stop()
         assert sink.flat == list(range(1, 51))
-        assert max(len(batch) for batch in sink.batches) == 20
+        assert max(len(batch) for batch in sink.batches) <= 20
+        assert len(sink.batches) < 50, "those that wait come together"
         await on.settled(PROJECTOR, "EVENTS")
 
 

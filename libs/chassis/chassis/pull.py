@@ -15,11 +15,12 @@ from typing import Any, Final
 from nats.errors import Error as NatsError
 
 from chassis.bus import Bus
+from chassis.delivery import Delivery
 
 _EARLIER_S: Final = 0.1
 """The server ends a request this long before the client gives it up: a request that outlives its fetch delivers to nobody."""
-_LAST_WORD_S: Final = 0.05
-"""Behind the last message the server says at once that there are no more."""
+_LAST_WORD_S: Final = 1.0
+"""Behind the last message the server says at once that there are no more; a connection that breaks meanwhile takes that word along."""
 _NO_MESSAGES, _REQUEST_TIMEOUT = "404", "408"
 
 
@@ -32,10 +33,12 @@ class Pull:
 
     def __init__(self, bus: Bus, stream: str, durable: str) -> None:
         self._client = bus.client
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._inbox = bus.client.new_inbox()
         self._requests = 0
         self._arrived: asyncio.Queue[Any] = asyncio.Queue()
+        self._taken: list[Any] = []
+        """Messages of the present fetch, and of one that was given up."""
         self._subscription: Any = None
 
     async def start(self) -> None:
@@ -47,31 +50,41 @@ class Pull:
 
         Raises FetchRefused, and what the client raises when its connection is closed.
         """
-        messages = self._left_over(batch)
-        if messages:
-            return messages
+        self._take_left_over(batch)
+        if not self._taken:
+            await self._ask(batch, timeout)
+        messages, self._taken = self._taken, []
+        return messages
+
+    async def unsubscribe(self) -> None:
+        """Take no more messages, and give back what has arrived and nobody fetched, for another puller to have at once.
+
+        A closed connection takes none anyway.
+        """
+        if self._subscription is None:
+            return
+        with suppress(NatsError):
+            await self._subscription.unsubscribe()
+            self._take_left_over(len(self._taken) + self._arrived.qsize())
+            while self._taken:
+                await Delivery.of(self._taken.pop(0)).give_back()
+
+    async def _ask(self, batch: int, timeout: float) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         reply = await self._request(batch, timeout)
-        while len(messages) < batch:
-            message = await self._take(until - loop.time())
+        while len(self._taken) < batch:
+            message = await self._next_one(until - loop.time())
             if message is None:
                 break
             status = _status(message)
             if status is None:
-                messages.append(message)
+                self._taken.append(message)
                 until = loop.time() + _LAST_WORD_S
             elif message.subject == reply:
-                if not messages and status not in (_NO_MESSAGES, _REQUEST_TIMEOUT):
+                if not self._taken and status not in (_NO_MESSAGES, _REQUEST_TIMEOUT):
                     raise FetchRefused(f"{status} {message.headers.get('Description', '')}".strip())
                 break
-        return messages
-
-    async def unsubscribe(self) -> None:
-        """Take no more messages; a closed connection takes none anyway."""
-        if self._subscription is not None:
-            with suppress(NatsError):
-                await self._subscription.unsubscribe()
 
     async def _request(self, batch: int, timeout: float) -> str:
         """Ask for what is there; where nothing is, the server waits for one message."""
@@ -79,19 +92,17 @@ class Pull:
         reply = f"{self._inbox}.{self._requests}"
         expires_s = max(timeout - _EARLIER_S, timeout / 2)
         wanted = {"batch": batch, "expires": round(expires_s * 1e9), "no_wait": True}
-        await self._client.publish(self._next, json.dumps(wanted).encode(), reply)
+        await self._client.publish(self._subject, json.dumps(wanted).encode(), reply)
         return reply
 
-    def _left_over(self, batch: int) -> list[Any]:
+    def _take_left_over(self, batch: int) -> None:
         """Messages that came after the fetch that asked for them was over."""
-        found: list[Any] = []
-        while len(found) < batch and not self._arrived.empty():
+        while len(self._taken) < batch and not self._arrived.empty():
             message = self._arrived.get_nowait()
             if _status(message) is None:
-                found.append(message)
-        return found
+                self._taken.append(message)
 
-    async def _take(self, timeout: float) -> Any:
+    async def _next_one(self, timeout: float) -> Any:
         if not self._arrived.empty():
             return self._arrived.get_nowait()
         try:
