@@ -45,8 +45,9 @@ async def test_the_time_that_work_waited_counts_from_when_it_was_due(postgres_ds
             "update leases set not_before = case name when 'work:2' then now() - interval '30 s' else now() - interval '90 s' end"
         )
         waited = {row["name"]: row["waited_s"] for row in (await claim(pool, "r1"), await claim(pool, "r1"))}
-    assert 90 <= waited["work:1"] < 120
-    assert 30 <= waited["work:2"] < 60
+        passed = await pool.fetchval("select extract(epoch from now() - max(created_at)) - 90 from leases")
+    assert 90 <= waited["work:1"] <= 90 + passed
+    assert 30 <= waited["work:2"] <= 30 + passed
 
 
 async def test_extra_slots_are_for_high_priority_alone(postgres_dsn: str) -> None:
@@ -99,7 +100,7 @@ async def test_the_number_of_slots_changes_while_work_runs(postgres_dsn: str) ->
         # when there are fewer, then what runs goes on and nothing else begins
         runner.resize(1, 1)
         await looked_with_room_for_none(runner)
-        assert names(runs) == ["1", "2", "3"] and runs.ended == []
+        assert sorted(names(runs)) == ["1", "2", "3"] and runs.ended == []
         await runner.stop()
 
 

@@ -198,9 +198,11 @@ class LeaseRunner:
 
         For whoever stands by for it: its owner releases it with a delay, so that nobody else is faster.
         """
-        if self._stopping or self._paused or self.room(HIGH) <= 0:
+        name = f"{self.kind}:{id}"
+        # What is in hand here is not claimed once more, though its lease may have expired in an outage: the next heartbeat renews it.
+        if self._stopping or self._paused or self.room(HIGH) <= 0 or name in self._tasks:
             return False
-        row = await self.pool.fetchrow(QUERIES["claim_one"], f"{self.kind}:{id}", self.owner, self.expiry_s)
+        row = await self.pool.fetchrow(QUERIES["claim_one"], name, self.owner, self.expiry_s)
         if row is None:
             return False
         self._begin(Lease(row["name"], row["epoch"], row["offers"], row["priority"], row["waited_s"]))
