@@ -40,6 +40,8 @@ async def test_a_running_service_is_alive_ready_and_counts(nats_url: str, postgr
         await on.send(add_streamer())
         await on.holds(1)
         await on.settled("config")
+        # The stream has it before the relay knows.
+        await eventually(lambda: service.pool.fetchval("select not exists (select from outbox)"), "an empty outbox")
         status, body = await get(service, "/metrics")
         assert status == 200
         for line in (
@@ -97,6 +99,7 @@ async def test_an_outage_takes_readiness_away_and_leaves_liveness_and_metrics(
 
 async def test_a_blocked_event_loop_is_not_alive(nats_url: str, postgres_dsn: str) -> None:
     async with wire(nats_url), running(service_of(postgres_dsn, nats_url)) as service:
+        service.health._pulse.cancel()
         service.health._beat -= 60
         assert (await get(service, "/livez"))[0] == 503
 
