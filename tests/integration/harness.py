@@ -118,7 +118,7 @@ class Wire:
     """The bus as an outsider sees it: sends commands, reads streams."""
 
     def __init__(self, client: Client) -> None:
-        self.client, self.js = client, client.jetstream(timeout=10)
+        self.client, self.js = client, client.jetstream(timeout=DEADLINE_S)
 
     async def send(
         self, command: Message, *, id: UUID | None = None, metadata: Metadata | None = None, fresh: bool = False
@@ -165,6 +165,14 @@ class Wire:
         found = await self.messages(stream)
         assert len(found) == number, f"{len(found)} messages in {stream} instead of {number}"
         return found
+
+    async def emptied(self, stream: str) -> None:
+        """Wait until a stream holds nothing: the server removes what was acknowledged a moment after it has taken note of it."""
+
+        async def empty() -> bool:
+            return not await self.count(stream)
+
+        await eventually(empty, f"nothing in {stream}")
 
     async def settled(self, service: str, stream: str = "COMMANDS") -> None:
         """Wait until a service has nothing more to get and nothing to acknowledge."""
@@ -215,7 +223,7 @@ class InProgress:
 async def wire(nats_url: str, **options: Any) -> AsyncIterator[Wire]:
     """A provisioned bus."""
     async with client(nats_url, **options) as connected:
-        await provision.provision(connected.jetstream(timeout=10))
+        await provision.provision(connected.jetstream(timeout=DEADLINE_S))
         yield Wire(connected)
 
 

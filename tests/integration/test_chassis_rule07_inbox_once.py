@@ -39,7 +39,7 @@ async def test_a_repeated_message_has_one_effect_and_is_acknowledged_each_time(
         messages = await on.holds(2)
         assert [b"once" in one.data for one in messages] == [True, False]
         await on.settled("config")
-        assert await on.count("COMMANDS") == 0
+        await on.emptied("COMMANDS")
 
 
 async def test_the_broker_itself_drops_a_repeat_within_its_window(nats_url: str) -> None:
@@ -111,9 +111,9 @@ async def test_housekeeping_forgets_what_is_older_than_any_repeat(postgres_dsn: 
     async with database(postgres_dsn) as pool:
         await pool.execute(
             "insert into inbox (consumer, message_id, handled_at)"
-            " select 'c', gen_random_uuid(), now() - make_interval(secs => n) from generate_series(1, 25000) n"
+            " select 'c', gen_random_uuid(), now() - make_interval(hours => n) from generate_series(1, 25000) n"
         )
-        assert await Housekeeping(pool, retention_s=5000).purge() == 20_001
+        assert await Housekeeping(pool, retention_s=5000 * 3600).purge() == 20_001
         assert await pool.fetchval("select count(*) from inbox") == 4999
 
 
