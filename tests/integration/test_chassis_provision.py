@@ -10,6 +10,7 @@ from contracts import streams
 from nats.js import api
 from nats.js.errors import NotFoundError
 
+from tests.deadline import DEADLINE_S
 from tests.integration.harness import client
 
 pytestmark = pytest.mark.engines
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.engines
 
 async def test_it_creates_everything_and_then_has_nothing_to_do(nats_url: str) -> None:
     async with client(nats_url) as connected:
-        js = connected.jetstream()
+        js = connected.jetstream(timeout=DEADLINE_S)
         first = await provision.provision(js)
         assert len(first.changes) == len(streams.STREAMS) + len(streams.consumers())
         assert (await provision.provision(js)).changes == []
@@ -39,7 +40,7 @@ async def test_it_creates_everything_and_then_has_nothing_to_do(nats_url: str) -
 
 async def test_a_dry_run_says_everything_and_changes_nothing(nats_url: str) -> None:
     async with client(nats_url) as connected:
-        js = connected.jetstream()
+        js = connected.jetstream(timeout=DEADLINE_S)
         plan = await provision.provision(js, dry_run=True)
         assert any(line.startswith("+ stream EVENTS (evt.>)") for line in plan.changes)
         assert any(line.startswith("+ consumer COMMANDS/config") for line in plan.changes)
@@ -48,7 +49,7 @@ async def test_a_dry_run_says_everything_and_changes_nothing(nats_url: str) -> N
 
 async def test_an_update_changes_what_differs_and_keeps_what_nobody_declared(nats_url: str) -> None:
     async with client(nats_url) as connected:
-        js = connected.jetstream()
+        js = connected.jetstream(timeout=DEADLINE_S)
         await provision.provision(js)
         current = (await js.stream_info("EVENTS")).config
         await js.update_stream(current.evolve(max_age=60.0, max_msg_size=777_777, duplicate_window=30.0))
@@ -67,7 +68,7 @@ async def test_an_update_changes_what_differs_and_keeps_what_nobody_declared(nat
 
 async def test_what_cannot_be_changed_in_place_is_refused_before_anything_is_changed(nats_url: str) -> None:
     async with client(nats_url) as connected:
-        js = connected.jetstream()
+        js = connected.jetstream(timeout=DEADLINE_S)
         await js.add_stream(api.StreamConfig(name="DLQ", subjects=["dlq.>"], storage=api.StorageType.MEMORY))
         with pytest.raises(provision.Drift, match="DLQ: storage"):
             await provision.provision(js)
@@ -91,7 +92,7 @@ async def test_the_command_line_answers_with_an_exit_code(nats_url: str, monkeyp
     code, out, _ = await run(capsys, "--url", nats_url)
     assert (code, out.strip()) == (0, "everything is as declared")
     async with client(nats_url) as connected:
-        js = connected.jetstream()
+        js = connected.jetstream(timeout=DEADLINE_S)
         await js.delete_stream("DLQ")
         await js.add_stream(api.StreamConfig(name="DLQ", subjects=["dlq.>"], storage=api.StorageType.MEMORY))
     code, _, err = await run(capsys, "--url", nats_url)

@@ -14,6 +14,7 @@ from contracts.streams import STREAMS
 from nats.js import api
 from nats.js.errors import NoStreamResponseError
 
+from tests.deadline import DEADLINE_S
 from tests.integration.harness import (
     STREAMER,
     add_streamer,
@@ -52,7 +53,7 @@ async def test_nothing_of_a_refused_batch_is_stored(nats_url: str) -> None:
 async def test_a_batch_whose_end_never_comes_leaves_nothing(nats_url: str) -> None:
     async with wire(nats_url) as on:
         headers = {"Nats-Batch-Id": "b1", "Nats-Batch-Sequence": "1"}
-        await on.client.request("evt.config.streamer.s1.changed.v1", b"1", headers=headers)
+        await on.client.request("evt.config.streamer.s1.changed.v1", b"1", headers=headers, timeout=DEADLINE_S)
         await on.client.publish(
             "evt.config.streamer.s1.changed.v1", b"2", headers={**headers, "Nats-Batch-Sequence": "2"}
         )
@@ -81,7 +82,7 @@ async def test_an_outbox_with_a_message_the_bus_knows_already_still_drains_in_or
 
 async def test_a_stream_without_batches_gets_one_message_at_a_time(nats_url: str, postgres_dsn: str) -> None:
     async with client(nats_url) as plain, database(postgres_dsn) as pool:
-        await plain.jetstream().add_stream(name="EVENTS", subjects=["evt.>"])
+        await plain.jetstream(timeout=DEADLINE_S).add_stream(name="EVENTS", subjects=["evt.>"])
         async with pool.acquire() as one:
             at = await load(one, STREAMER, "s1")
             await append(one, "config", at, [streamer_changed(name=n) for n in "abcd"], metadata=new_metadata())
@@ -93,7 +94,7 @@ async def test_a_stream_without_batches_gets_one_message_at_a_time(nats_url: str
         await relay.start()
         await eventually(lambda: pool.fetchval("select not exists (select from outbox)"))
         await relay.stop()
-        messages = [await plain.jetstream().get_msg("EVENTS", n) for n in (1, 2, 3, 4)]
+        messages = [await plain.jetstream(timeout=DEADLINE_S).get_msg("EVENTS", n) for n in (1, 2, 3, 4)]
         assert [b'"name":"%s"' % n in m.data for n, m in zip([b"a", b"b", b"c", b"d"], messages, strict=True)] == [
             True
         ] * 4

@@ -10,6 +10,7 @@ from chassis import wire
 from nats.errors import ConnectionClosedError, MaxPayloadError
 
 from tests.deadline import DEADLINE_S
+from tests.integration.harness import client as connected
 
 pytestmark = pytest.mark.engines
 
@@ -75,11 +76,10 @@ async def test_nothing_is_queued_while_the_server_is_away(nats_url: str, engines
     async def ignore(_: Exception) -> None:
         pass
 
-    client = await nats.connect(nats_url, disconnected_cb=disconnected, error_cb=ignore, reconnect_time_wait=0.1)
-    await asyncio.to_thread(engines.nats.kill)
-    async with asyncio.timeout(DEADLINE_S):
-        await gone.wait()
-    # when a message is published, then it fails at once
-    with pytest.raises(ConnectionClosedError):
-        await wire.publish(client, "evt.a", wire.header_lines({"n": "1"}), b"")
-    await client.close()
+    async with connected(nats_url, disconnected_cb=disconnected, error_cb=ignore) as client:
+        await asyncio.to_thread(engines.nats.kill)
+        async with asyncio.timeout(DEADLINE_S):
+            await gone.wait()
+        # when a message is published, then it fails at once
+        with pytest.raises(ConnectionClosedError):
+            await wire.publish(client, "evt.a", wire.header_lines({"n": "1"}), b"")
