@@ -136,9 +136,8 @@ async def test_what_is_begun_while_the_lease_is_lost_is_ended_after_it():
     table, order = OneRow(), []
 
     async def begin(lease: Any) -> None:
-        # It goes on beginning for as long as somebody waits for something else, as a connection does that opens.
-        while not lease.lost.is_set():
-            await asyncio.sleep(0)
+        # What it waits for comes in the moment in which the lease is lost.
+        await lease.lost.wait()
         order.append("begun")
 
     candidate = Candidate(table, "first", begin=begin)
