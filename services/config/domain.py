@@ -26,14 +26,13 @@ from contracts.config import (
     StreamerStarted,
     StreamerStopped,
 )
-from contracts.engines import BadOptions, options_of
 from contracts.message import Event
-from contracts.values import Effective, Layer, Network, Pipelines, Step
-from media.naming import BadTemplate, check_template
+from contracts.values import Effective, Layer
+
+from services.config.layers import check_layer
 
 GLOBAL = "global"
 DEFAULT = "default"
-PROXIES = ("http", "socks4", "socks5")
 _SECOND_LEVEL = frozenset(["co", "com", "net", "org", "or", "ne", "ac", "gov"])
 
 
@@ -252,69 +251,6 @@ def resolve(streamer: Streamer, layers: Mapping[str, Layer]) -> list[Event]:
         provenance=provenance,
     )
     return [] if resolved == streamer.resolved else [resolved]
-
-
-def check_layer(layer: Layer) -> None:
-    """Refuse values that no field type can: file templates that lead outside, pipelines that are no graph, options that no engine reads."""
-    if layer.file_template is not None:
-        try:
-            check_template(layer.file_template)
-        except BadTemplate as error:
-            raise Rejected("Bad file template", status=422, detail=str(error)) from None
-    if layer.pipelines is not None:
-        check_pipelines(layer.pipelines)
-    if layer.engine_options is not None:
-        try:
-            options_of(layer.engine_options)
-        except BadOptions as error:
-            raise Rejected("Bad engine options", status=422, detail=str(error)) from None
-    if layer.network is not None:
-        check_network(layer.network)
-
-
-def check_network(network: Network) -> None:
-    """Refuse a proxy that no engine understands or that carries a password, and header values that would break a request."""
-    for name in ("referer", "user_agent"):
-        if any(ord(char) < 32 or ord(char) == 127 for char in getattr(network, name)):
-            raise Rejected("Bad network", status=422, detail=f"{name} contains a control character")
-    if not network.proxy:
-        return
-    try:
-        parts = urlsplit(network.proxy)
-        port = parts.port
-    except ValueError:
-        raise Rejected("Bad network", status=422, detail="the proxy is no address") from None
-    if parts.scheme not in PROXIES or not parts.hostname or not port or parts.path.strip("/") or parts.query:
-        raise Rejected(
-            "Bad network", status=422, detail=f"write the proxy as scheme://host:port; schemes are {', '.join(PROXIES)}"
-        )
-    if parts.username or parts.password:
-        raise Rejected(
-            "Bad network",
-            status=422,
-            detail="the proxy carries a login; store it as a credential and name it in account",
-        )
-
-
-def check_pipelines(pipelines: Pipelines) -> None:
-    """Refuse a pipeline with a doubled id, an unknown predecessor or a circle."""
-    for moment in Pipelines.model_fields:
-        steps: tuple[Step, ...] = getattr(pipelines, moment)
-        done: set[str] = set()
-        ids = [step.id for step in steps]
-        if len(set(ids)) != len(ids):
-            raise Rejected("Bad pipeline", status=422, detail=f"{moment}: two steps have the same id")
-        waiting = list(steps)
-        while waiting:
-            ready = [step for step in waiting if set(step.after) <= done]
-            if not ready:
-                raise Rejected(
-                    "Bad pipeline",
-                    status=422,
-                    detail=f"{moment}: {waiting[0].id} waits for an unknown step or for itself",
-                )
-            done |= {step.id for step in ready}
-            waiting = [step for step in waiting if step.id not in done]
 
 
 def platform_of(url: str) -> str:

@@ -154,6 +154,15 @@ def passes(filters: Filters, seen: Observation) -> bool:
     return not filters.windows or any(_within(window, seen.at) for window in filters.windows)
 
 
+def check_zones(filters: Filters) -> None:
+    """Raise ValueError when this machine does not know the time zone of a window: nobody here can tell then whether it is open."""
+    for window in filters.windows:
+        try:
+            ZoneInfo(window.timezone)
+        except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+            raise ValueError(f"a window of the filter is in an unknown time zone: {window.timezone[:100]!r}") from None
+
+
 def _within(window: TimeWindow, at: datetime) -> bool:
     local = at.astimezone(ZoneInfo(window.timezone))
     now, today = local.time().replace(tzinfo=None), local.weekday()

@@ -59,6 +59,7 @@ async def _see(command: CheckChannel, work: Work) -> Observation | None:
     prober = work.resource(Prober)
     received = prober.disturbs(command) and not command.broken and await _is_received(command, work)
     try:
+        _check_filters(command)
         return _observation(command, await prober.probe(command, received=received))
     except ChannelNotFound as error:
         return _silence(command, gone=str(error)[:500])
@@ -70,6 +71,13 @@ async def _see(command: CheckChannel, work: Work) -> Observation | None:
         failed = domain.decide_failure(channel.state, command.streamer_id, str(error)[:500], fatal=error.fatal)
         await work.append(channel, failed)
         return None
+
+
+def _check_filters(command: CheckChannel) -> None:
+    try:
+        domain.check_zones(command.filters)
+    except ValueError as error:
+        raise ProbeError(str(error)) from None
 
 
 def _silence(command: CheckChannel, *, gone: str = "") -> Observation:

@@ -8,13 +8,14 @@ from chassis.eventlog import Loaded
 from chassis.work import Work
 from contracts.message import Event
 from contracts.pipeline import RunCompleted, RunFailed, RunTriggered, SessionFinished
+from contracts.processors import BadDestination
 from contracts.uploader import CancelUpload, StartUpload
 
 from services.pipeline import store
 from services.pipeline.domain import RUN, SESSION, Run, Session
 from services.pipeline.domain import run as run_domain
 from services.pipeline.domain import session as session_domain
-from services.pipeline.domain.destinations import BadDestination, Context, context_of, upload_targets
+from services.pipeline.domain.destinations import Context, context_of, upload_targets
 
 JOB = "job"
 """The kind of lease a released job is claimed under."""

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import nats
 from chassis import provision
+from chassis.errors import Poison
 from chassis.handlers import Handlers
 from chassis.ids import new_id
 from chassis.secrets import new_system_key
@@ -36,7 +37,7 @@ LAYER = Aggregate("layer", (), lambda state, event: (*state, event))
 
 
 def config_handlers() -> Handlers:
-    """The smallest config service that answers as the real one does."""
+    """The smallest config service that answers as the real one does, with a defect: it cannot handle what is called poison."""
     handlers = Handlers("config")
 
     @handlers.command(config.AddStreamer)
@@ -59,12 +60,16 @@ def config_handlers() -> Handlers:
             raise Rejected("Unknown streamer", status=404, detail="there is no such streamer")
         if command.expected_version not in (None, at.version):
             raise Rejected("Stale", status=412, detail=f"it is at version {at.version}")
+        if command.name == "poison":
+            raise Poison("a defect, with a password in its text")
         if command.name and command.name != at.state[-1].name:
             await work.append(at, [config.StreamerChanged(streamer_id=command.streamer_id, name=command.name)])
 
     @handlers.command(config.RemoveStreamer)
     async def remove(command: config.RemoveStreamer, work: Any) -> None:
         at = await work.load(STREAMER, command.streamer_id)
+        if at.state[0].name == "poison":
+            raise Poison("a defect, with a password in its text")
         await work.append(at, [config.StreamerRemoved(streamer_id=command.streamer_id)])
 
     @handlers.command(config.SaveLayer)

@@ -98,6 +98,34 @@ async def test_a_rejected_command_answers_with_the_problem_of_the_service(world)
     assert len(problem["trace_id"]) == 32
 
 
+async def test_what_a_service_cannot_handle_is_no_success_and_is_found_in_the_dead_letters(world):
+    _, _, client = world
+    one, poison = (await add(client)).headers["location"], (await add(client, "poison")).headers["location"]
+
+    changed = await client.patch(one, json={"name": "poison"})
+    removed = await client.delete(poison, headers={"Idempotency-Key": "once"})
+    again = await client.delete(poison, headers={"Idempotency-Key": "once"})
+    letters = (await client.get("/api/dead-letters")).json()["items"]
+
+    assert [answer.status_code for answer in (changed, removed, again)] == [500, 500, 500]
+    assert changed.headers["content-type"] == "application/problem+json"
+    assert "password" not in changed.text
+    assert len(letters) == 2
+    assert {one["id"] for one in letters} == {one.json()["detail"].rpartition(" ")[2] for one in (changed, removed)}
+    assert again.json()["detail"] == removed.json()["detail"]
+
+
+async def test_what_makes_a_larger_command_than_the_bus_takes_is_refused_with_413(world):
+    _, _, client = world
+
+    refused = await client.put("/api/config", json={"filters": {"title_includes": ["x" * 600_000]}})
+    whole = await client.put("/api/config", json={"filters": {"title_includes": ["x" * 1_048_500]}})
+
+    assert (refused.status_code, whole.status_code) == (413, 413)
+    assert refused.headers["content-type"] == "application/problem+json"
+    assert (await client.get("/api/dead-letters")).json()["items"] == []
+
+
 async def test_if_match_is_the_aggregate_version(world):
     _, _, client = world
     created = await add(client)

@@ -1,4 +1,5 @@
 import pytest
+from chassis import eventlog
 from chassis.egress import EgressPolicy
 from contracts.aggregate import Rejected
 from contracts.config import (
@@ -11,7 +12,7 @@ from contracts.config import (
     Secrets,
     StreamerAdded,
 )
-from contracts.values import Layer, Network, Pipelines, Step
+from contracts.values import Filters, Layer, Network, Pipelines, Step, TimeWindow
 
 from services.config.domain import (
     LAYER,
@@ -30,6 +31,7 @@ from services.config.domain import (
     url_key,
 )
 from services.config.handlers import _check_address
+from services.config.layers import MAX_LAYER
 
 ADD = AddStreamer(streamer_id="a", url="https://live.bilibili.com/42", layer=Layer(quality="best"))
 
@@ -40,6 +42,10 @@ def given(*events):
 
 def added(**changes):
     return given(*decide_add(Streamer(), ADD.model_copy(update=changes)))
+
+
+def saving(layer):
+    return SaveLayer(layer_id="global", kind="global", name="global", layer=layer)
 
 
 def test_adding_names_the_streamer_after_its_address():
@@ -163,6 +169,72 @@ def test_engines_with_their_options_and_a_proxy_are_accepted():
         network=Network(proxy="socks5://[::1]:1080", account="mine"),
     )
     assert decide_add(Streamer(), ADD.model_copy(update={"layer": layer}))[0].layer == layer
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"processor": "remux", "options": {"fromat": "mkv"}}, "fromat is not known; remux has format, remove_input"),
+        ({"processor": "thumbnail", "options": {"width": 1}}, "option width"),
+        ({"processor": "copy", "options": {"to": "{secret}"}}, "unknown field {secret}"),
+        ({"processor": "copy", "options": {"to": "//"}}, "the folder is empty"),
+        ({"processor": "upload", "options": {"to": "ftp://host/x"}}, "s3://bucket/prefix or file:///folder"),
+        ({"processor": "upload", "options": {"to": "file:///nas/../etc"}}, "'..'"),
+        ({"processor": "execute", "options": {"command": "rm -rf /"}}, "option program"),
+        ({"processor": "execute", "options": {"program": "/bin/x", "arguments": ["-i{input}"]}}, "whole argument"),
+    ],
+)
+def test_a_step_that_no_processor_could_run_is_refused_before_anything_is_recorded(options, said):
+    layer = Layer(pipelines=Pipelines(segment=(Step(id="one", **options),)))
+    with pytest.raises(Rejected) as refusal:
+        decide_add(Streamer(), ADD.model_copy(update={"layer": layer}))
+    assert refusal.value.problem.status == 422
+    assert refusal.value.problem.detail.startswith("segment: one: ")
+    assert said in refusal.value.problem.detail
+
+
+def test_steps_of_every_processor_are_accepted():
+    steps = (
+        Step(id="remux", processor="remux", options={"format": "mkv", "remove_input": True}),
+        Step(id="picture", processor="thumbnail", options={"at_s": 0, "width": 640}, after=("remux",)),
+        Step(id="keep", processor="copy", options={"to": "{platform}/{streamer}/{date}", "operation": "move"}),
+        Step(id="send", processor="upload", options={"to": "s3://bucket/x", "folder": "{title}"}, after=("remux",)),
+        Step(id="tell", processor="execute", options={"program": "/bin/x", "arguments": ["-i", "{input}"]}),
+    )
+    layer = Layer(pipelines=Pipelines(segment=steps), upload_to="file:///nas/videos")
+    assert decide_add(Streamer(), ADD.model_copy(update={"layer": layer}))[0].layer == layer
+
+
+@pytest.mark.parametrize(
+    "upload_to",
+    ["nonsense", "ftp://host/x", "s3://", "file://host/x", "s3://key:secret@bucket/x", "file:///a/../b", "http://["],
+)
+def test_a_destination_that_no_upload_could_reach_is_refused(upload_to):
+    with pytest.raises(Rejected) as refusal:
+        decide_save_layer(SharedLayer(), 0, saving(Layer(upload_to=upload_to)))
+    assert refusal.value.problem.status == 422
+    assert refusal.value.problem.detail.startswith("upload_to: ")
+
+
+@pytest.mark.parametrize("timezone", ["Mars/Base", "../../etc/passwd", "/etc/localtime", "", "Europe", "x" * 300])
+def test_a_window_in_no_time_zone_is_refused(timezone):
+    filters = Filters(windows=(TimeWindow(start="18:00", end="23:00", timezone=timezone),))
+    with pytest.raises(Rejected) as refusal:
+        decide_add(Streamer(), ADD.model_copy(update={"layer": Layer(filters=filters)}))
+    assert refusal.value.problem.status == 422
+    assert "no time zone" in refusal.value.problem.detail
+
+
+def test_a_layer_that_fits_into_no_event_is_refused_and_four_that_are_accepted_do():
+    def layer(size):
+        return Layer(filters=Filters(title_includes=("\u00fc" * (size // 2),)))
+
+    with pytest.raises(Rejected) as refusal:
+        decide_save_layer(SharedLayer(), 0, saving(layer(MAX_LAYER)))
+    assert refusal.value.problem.status == 413
+    wide = layer(MAX_LAYER - 200)
+    assert decide_save_layer(SharedLayer(), 0, saving(wide))
+    assert 4 * MAX_LAYER <= eventlog.MAX_BODY / 2
 
 
 @pytest.mark.parametrize("template", ["../{index}", "/{index}", "{title.__class__}{index}", "plain"])

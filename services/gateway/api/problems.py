@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from services.gateway.accounts import LoginRefused, LoginThrottled
-from services.gateway.realtime.commands import BusUnavailable
+from services.gateway.realtime.commands import BusUnavailable, NotHandled
 from services.gateway.realtime.mailbox import TooManyClients
 
 MEDIA_TYPE = "application/problem+json"
@@ -84,6 +84,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(LoginThrottled, _throttled)
     app.add_exception_handler(TooManyClients, _unavailable)
     app.add_exception_handler(BusUnavailable, _unavailable)
+    app.add_exception_handler(NotHandled, _not_handled)
     for cls in UNREACHABLE:
         app.add_exception_handler(cls, _unavailable)  # type: ignore[arg-type]
     app.add_exception_handler(Exception, _unexpected)
@@ -121,6 +122,11 @@ async def _rejected(request: Request, error: Any) -> Response:
     refused: Problem = error.problem
     status = refused.status if 400 <= refused.status < 500 else 409
     return _answer(request, status, refused.title, refused.detail, errors=refused.errors)
+
+
+async def _not_handled(request: Request, error: Any) -> Response:
+    detail = f"nothing was changed: the command could not be handled and waits in the dead letters as {error.letter_id}"
+    return _answer(request, 500, "Not handled", detail)
 
 
 async def _conflict(request: Request, _: Any) -> Response:

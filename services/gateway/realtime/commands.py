@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.bus import Bus
+from chassis.eventlog import MAX_BODY
 from chassis.ids import new_id
 from contracts import subjects
 from contracts.aggregate import Rejected
 from contracts.envelope import Metadata, wrap
 from contracts.message import Command
-from contracts.system import CommandRejected
+from contracts.system import CommandRejected, DeadLetterBuried
 
 from services.gateway.realtime.follower import Follower
 from services.gateway.store import events
@@ -29,6 +30,14 @@ class Refused(Rejected):
     def __init__(self, rejection: CommandRejected) -> None:
         super().__init__(rejection.problem.title)
         self.problem = rejection.problem
+
+
+class NotHandled(RuntimeError):
+    """The service could not handle the command and put it into its dead letters: nothing happened, nothing is lost."""
+
+    def __init__(self, letter_id: str) -> None:
+        super().__init__(letter_id)
+        self.letter_id = letter_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +60,7 @@ class Commands:
         self.bus, self.follower, self.wait_s = bus, follower, wait_s
 
     async def execute(self, command: Command, metadata: Metadata, *, id: UUID | None = None) -> Executed:
-        """Send and wait; raises :class:`Refused` or :class:`BusUnavailable`.
+        """Send and wait; raises :class:`Refused`, :class:`NotHandled`, :class:`BusUnavailable`, or ``Rejected`` for one the bus does not take.
 
         ``id`` repeats a command that may have been sent before: the bus and the receiver's inbox drop the second copy, its outcome is found in
         the store.
@@ -76,6 +85,9 @@ class Commands:
 
     async def _publish(self, command: Command, metadata: Metadata, command_id: UUID) -> None:
         envelope = wrap(command, id=command_id, metadata=metadata, source="gateway")
+        if len(envelope.data) > MAX_BODY:
+            detail = f"this makes a command of {len(envelope.data)} bytes, at most {MAX_BODY} are taken"
+            raise Rejected("Content Too Large", status=413, detail=detail)
         try:
             await self.bus.publish(subjects.of(command), envelope.data, envelope.to_headers())
         except Exception as error:  # whatever the client of the bus raises: the command was not acknowledged
@@ -86,6 +98,8 @@ class Commands:
             return Executed(command_id, True, self.follower.position)
         if isinstance(event.event, CommandRejected):
             raise Refused(event.event)
+        if isinstance(event.event, DeadLetterBuried):
+            raise NotHandled(event.event.letter_id)
         # A command often leads to several events of one transaction; the answer shows what all of them made. The signal that tells of
         # them may be lost.
         return Executed(command_id, True, await self.follower.whole(event.position, self.wait_s), event)

@@ -191,7 +191,7 @@ async def at(connection: Connection, positions: Sequence[int]) -> list[StoredEve
 
 
 async def caused_by(connection: Connection, command_id: UUID) -> StoredEvent | None:
-    """The first event that names a command as its cause."""
+    """The first event that names a command as its cause; its burial only when nothing else does: it may have been replayed since."""
     found = stored(await connection.fetch(QUERIES["caused_by"], command_id))
     return found[0] if found else None
 

@@ -36,7 +36,7 @@ from store_events where position = any($1::bigint[]) order by position
 
 -- name: caused_by
 select position, event_id, service, stream, version, type, subject, data::text as data, meta::text as meta, correlation_id, causation_id, time, recorded_at
-from store_events where causation_id = $1 order by position limit 1
+from store_events where causation_id = $1 order by type like '%.dead_letter.buried.v%', position limit 1
 
 -- name: applied
 select s.service, s.stream, s.applied

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from chassis.storage import Storage
-from contracts.values import Artifact, Json, Strict
+from contracts.processors import BadDestination, CopyOptions
+from contracts.values import Artifact, Json
 
 from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
 from services.pipeline.adapters.files import sha256_at
 from services.pipeline.adapters.processor import Result, Task, parse
 from services.pipeline.adapters.workspace import Workspace
-from services.pipeline.domain.destinations import DEFAULT_FOLDER, BadDestination, Folder, folder_of, names_of
-
-
-class CopyOptions(Strict):
-    """``to``: folders below the archive, see ``destinations.folder_of``; ``operation``: a move removes the original."""
-
-    to: Folder = DEFAULT_FOLDER
-    operation: Literal["copy", "move"] = "copy"
+from services.pipeline.domain.destinations import folder_of, names_of
 
 
 class Copy:

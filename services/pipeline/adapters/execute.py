@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from chassis.programs import run_program
 from chassis.redaction import without_secrets
-from contracts.values import Artifact, Json, Strict
+from contracts.processors import BadStep, ExecuteOptions, check_arguments
+from contracts.values import Artifact, Json
 from media.naming import sanitise
-from pydantic import Field, StringConstraints
 
 from services.pipeline.adapters.failure import ProcessingInterrupted, ProcessingRefused
 from services.pipeline.adapters.files import suffix_of
@@ -24,23 +22,6 @@ from services.pipeline.adapters.workspace import Workspace
 
 MAX_OUTPUTS = 200
 GRACE_S = 5.0
-_PLACEHOLDERS = ("{input}", "{output_dir}", "{session_id}", "{title}")
-_PLACEHOLDER = re.compile(r"\{[a-z_]*\}")
-
-Argument = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
-
-
-class ExecuteOptions(Strict):
-    """``program``: one of PIPELINE_ALLOW_EXECUTE; ``arguments``: a placeholder is a whole argument.
-
-    ``{input}`` becomes one argument for each file, ``{output_dir}`` the folder whose files are collected. ``extensions``: only these files are
-    given to the program; ``timeout_s``: the job fails after this time, at the latest when PIPELINE_JOB_TIMEOUT_S has passed.
-    """
-
-    program: Annotated[str, Field(max_length=4096)]
-    arguments: Annotated[tuple[Argument, ...], Field(max_length=64)] = ("{input}", "{output_dir}")
-    extensions: Annotated[tuple[str, ...], Field(max_length=64)] = ()
-    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +60,10 @@ class Execute:
         options = parse(ExecuteOptions, raw)
         if options.program not in self._allowed:
             raise ProcessingRefused(f"{options.program} is not one of the programs in PIPELINE_ALLOW_EXECUTE")
-        for argument in options.arguments:
-            unknown = [found for found in _PLACEHOLDER.findall(argument) if found not in _PLACEHOLDERS]
-            if unknown:
-                raise ProcessingRefused(f"unknown placeholder {unknown[0]}: known are {', '.join(_PLACEHOLDERS)}")
-            if argument not in _PLACEHOLDERS and any(found in argument for found in _PLACEHOLDERS):
-                raise ProcessingRefused(f"a placeholder is a whole argument, unlike in {argument!r}")
+        try:
+            check_arguments(options)
+        except BadStep as error:
+            raise ProcessingRefused(str(error)) from None
         return options
 
     async def _execute(self, options: ExecuteOptions, call: _Call) -> None:

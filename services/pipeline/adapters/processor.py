@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from contracts.processors import BadStep, check_step
 from contracts.values import Artifact, Json, Processor, Step
 from pydantic import BaseModel, ValidationError
 
 from services.pipeline.adapters.failure import ProcessingRefused
 from services.pipeline.adapters.workspace import Workspace
-from services.pipeline.domain.destinations import Context, UploadOptions
+from services.pipeline.domain.destinations import Context
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -60,9 +61,11 @@ class Processors:
 
     def check(self, step: Step) -> None:
         """Raise ProcessingRefused when a step cannot be run as it is written."""
-        if step.processor is Processor.UPLOAD:
-            parse(UploadOptions, step.options)
-        else:
+        try:
+            check_step(step)
+        except BadStep as error:
+            raise ProcessingRefused(str(error)) from None
+        if step.processor is not Processor.UPLOAD:
             self.find(step).check(step.options)
 
 

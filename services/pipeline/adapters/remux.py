@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from contracts.values import Artifact, Json, Strict
+from contracts.processors import RemuxOptions
+from contracts.values import Artifact, Json
 
 from services.pipeline.adapters.failure import ProcessingRefused
 from services.pipeline.adapters.ffmpeg import Ffmpeg, Probe
@@ -18,13 +18,6 @@ VIDEO = frozenset([".flv", ".ts", ".m2ts", ".mp4", ".m4v", ".mov", ".mkv", ".web
 TOLERANCE_S = 2.0
 TOLERANCE = 0.02
 _MUXERS = {"mp4": "mp4", "mkv": "matroska"}
-
-
-class RemuxOptions(Strict):
-    """``format``: the container; ``remove_input``: delete the original once the new file is there and whole."""
-
-    format: Literal["mp4", "mkv"] = "mp4"
-    remove_input: bool = False
 
 
 class Remux:

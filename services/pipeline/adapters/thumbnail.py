@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
 
-from contracts.values import Artifact, Json, Strict
-from pydantic import Field
+from contracts.processors import ThumbnailOptions
+from contracts.values import Artifact, Json
 
 from services.pipeline.adapters.failure import ProcessingRefused
 from services.pipeline.adapters.ffmpeg import Ffmpeg
@@ -16,14 +15,6 @@ from services.pipeline.adapters.processor import Result, Task, parse
 from services.pipeline.adapters.remux import VIDEO
 from services.pipeline.adapters.workspace import Workspace
 from services.pipeline.domain.destinations import name_of
-
-
-class ThumbnailOptions(Strict):
-    """``at_s``: seconds into the video, a shorter one gives its first frame; ``width`` in pixels; ``quality``: 2 is best, 31 worst."""
-
-    at_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
-    width: Annotated[int, Field(ge=16, le=7680)] = 320
-    quality: Annotated[int, Field(ge=2, le=31)] = 2
 
 
 class Thumbnail:

@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Annotated
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-from contracts.values import Artifact, Step, Strict, Uri
+from contracts.processors import (
+    FIELD,
+    FOLDER_FIELDS,
+    BadDestination,
+    UploadOptions,
+    check_destination,
+    check_folder,
+)
+from contracts.values import Artifact, Step
 from media.naming import sanitise
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from services.pipeline.domain.session import Session
 
-DEFAULT_FOLDER = "{streamer}/{session_id}"
 MAX_NAME_BYTES = 250
 """Below the 255 bytes of common file systems, with room for a number."""
-_FIELD = re.compile(r"\{([^{}]*)\}")
-
-Folder = Annotated[str, Field(max_length=500)]
-
-
-class BadDestination(ValueError):
-    """There is no destination, or it is none that a file can be sent to."""
-
-
-class UploadOptions(Strict):
-    """Options of an ``upload`` step. ``to``: base address, else the streamer's ``upload_to``; ``folder``: below it."""
-
-    to: Uri | None = None
-    folder: Folder = DEFAULT_FOLDER
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +54,17 @@ def upload_targets(step: Step, inputs: tuple[Artifact, ...], context: Context) -
         raise BadDestination("there is no destination: set upload_to, or the option 'to' of the step")
     if not inputs:
         raise BadDestination("there is nothing to upload")
-    check_base(base)
+    check_destination(base)
     folder = folder_of(options.folder, context)
     return tuple(f"{base.rstrip('/')}/{quote(f'{folder}/{name}')}" for name in names_of(inputs))
 
 
-def check_base(base: str) -> None:
-    """Refuse an address that is no folder of a store, carries credentials, or climbs."""
-    parts = urlsplit(base)
-    stands = parts.netloc if parts.scheme == "s3" else parts.path.startswith("/") and parts.netloc in ("", "localhost")
-    if parts.scheme not in ("s3", "file") or not stands:
-        raise BadDestination("a destination is s3://bucket/prefix or file:///folder")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise BadDestination("a destination carries no credentials, query or fragment")
-    if any(part in (".", "..") for part in unquote(parts.path).split("/")) or not unquote(base).isprintable():
-        raise BadDestination("a destination has no '.' or '..' and no control characters")
-
-
 def folder_of(template: str, context: Context) -> str:
     """Folders from a template such as ``{streamer}/{session_id}``; each part is made harmless. Raises BadDestination."""
-    values = {name: getattr(context, name) for name in ("session_id", "streamer", "title", "platform", "date")}
-    unknown = [name for name in _FIELD.findall(template) if name not in values]
-    if unknown:
-        raise BadDestination(f"unknown field {{{unknown[0]}}}: known are {', '.join(sorted(values))}")
+    check_folder(template)
+    values = {name: str(getattr(context, name)) for name in FOLDER_FIELDS}
     # Values are filled in part by part, so that a slash in a title makes no folder.
-    parts = [_FIELD.sub(lambda found: values[found[1]], part) for part in template.split("/") if part.strip()]
-    if not parts:
-        raise BadDestination("the folder is empty")
+    parts = [FIELD.sub(lambda found: values[found[1]], part) for part in template.split("/") if part.strip()]
     return "/".join(sanitise(part) for part in parts)
 
 

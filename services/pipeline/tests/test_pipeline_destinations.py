@@ -5,15 +5,14 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import pytest
+from contracts.processors import BadDestination, check_destination
 from contracts.values import Artifact, Step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.pipeline.domain import SESSION
 from services.pipeline.domain.destinations import (
-    BadDestination,
     Context,
-    check_base,
     context_of,
     folder_of,
     name_of,
@@ -85,7 +84,7 @@ def test_what_cannot_be_uploaded_is_refused(step, inputs, context, says):
 )
 def test_bases_that_are_no_folder_of_a_store_are_refused(base):
     with pytest.raises(BadDestination):
-        check_base(base)
+        check_destination(base)
 
 
 anything = st.text(st.characters(codec="utf-8"), max_size=80)
