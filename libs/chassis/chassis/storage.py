@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
+from chassis.folders import in_folder
+
 MAX_KEY_BYTES = 1024
 MAX_SEGMENT_BYTES = 255
 CHUNK = 1024 * 1024
@@ -206,7 +208,6 @@ class LocalStorage(Storage):
     ) -> ObjectStat:
         """See `Storage`; a move inside one file system is a rename and copies nothing. `sha256` is not kept."""
         target = self.local_path(key)
-        await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         if not (move and await asyncio.to_thread(_move, source, target)):
             await self._copy(source, target, on_progress)
             if move:
@@ -221,7 +222,7 @@ class LocalStorage(Storage):
         with source.open("rb") as reader:
             total = os.fstat(reader.fileno()).st_size
             try:
-                with partial.open("xb") as writer:
+                with await asyncio.to_thread(in_folder, target.parent, lambda: partial.open("xb")) as writer:
                     done = 0
                     while copied := await asyncio.to_thread(_copy_chunk, reader, writer):
                         done += copied
@@ -291,7 +292,7 @@ def _move(source: Path, target: Path) -> bool:
     with source.open("rb") as content:
         os.fsync(content.fileno())
     try:
-        _rename_durably(source, target)
+        in_folder(target.parent, lambda: _rename_durably(source, target))
     except OSError as error:
         if error.errno == errno.EXDEV:
             return False

@@ -15,7 +15,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
+from chassis.folders import in_folder
 from chassis.s3_multipart import S3Multipart
 from chassis.storage import Storage, StorageOptions, UnsafePath
 from contracts.downloader import SegmentCompleted
@@ -98,8 +98,8 @@ class Folder:
 
     def open(self, recording_id: str, epoch: int, index: int, extension: str) -> PartFile:
         """Begin a part."""
-        self._home(recording_id).mkdir(parents=True, exist_ok=True)
-        return PartFile(self.part(recording_id, epoch, index, extension))
+        part = self.part(recording_id, epoch, index, extension)
+        return in_folder(part.path.parent, lambda: PartFile(part))
 
     def part(self, recording_id: str, epoch: int, index: int, extension: str) -> Part:
         """A part that begins now, without its file."""
@@ -121,7 +121,9 @@ class Folder:
     def keep_cursor(self, recording_id: str, epoch: int, cursor: Json) -> None:
         """Write down how far a playlist was written; read again by :meth:`cursor`. Called from the writing thread."""
         kept = json.dumps({"epoch": epoch, "cursor": cursor})
-        (self._home(recording_id) / "cursor.json").write_text(kept)
+        home = self._home(recording_id)
+        # Of a recording that has no file yet there may be no folder.
+        in_folder(home, lambda: (home / "cursor.json").write_text(kept))
 
     def cursor(self, recording_id: str, epoch: int) -> Json | None:
         """How far the owner of an epoch had written its playlist, if it was here."""
@@ -146,18 +148,23 @@ class Folder:
     def close_recording(self, recording_id: str) -> None:
         """Remove what is left of a recording's folder when no part is in it."""
         home = self._home(recording_id)
-        if home.is_dir() and not self.parts(recording_id):
-            with suppress(FileNotFoundError):  # another replica removes it, too
-                shutil.rmtree(home)
-            with suppress(OSError):  # other recordings are in it
-                self._parts.rmdir()
+        if self.parts(recording_id):
+            return
+        for left in _entries(home):
+            # What an owner that was cut off begins in this moment stays, and so does its folder.
+            if left.suffix != ".part":
+                with suppress(OSError):
+                    left.unlink()
+        with suppress(OSError):
+            home.rmdir()
+        with suppress(OSError):  # other recordings are in it
+            self._parts.rmdir()
 
     def set_aside(self, part: Part) -> Path:
         """Keep a part that no recording asks for any more, where a person finds it."""
         root = self.storage.local_path(RECOVERED) or self._parts.parent / RECOVERED
         target = root / part.recording_id / part.path.name.removesuffix(".part")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.path.replace(target)
+        in_folder(target.parent, lambda: part.path.replace(target))
         part.note.unlink(missing_ok=True)
         return target
 
@@ -333,17 +340,16 @@ def _numbered(key: PurePosixPath, copy: int) -> str:
 
 def _rename(source: Path, target: Path) -> bool:
     """Give a file a name that nobody has; False when somebody has it. The name survives a power cut."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
-        source.unlink()
+        in_folder(target.parent, lambda: os.link(source, target))
+        source.unlink(missing_ok=True)  # whoever finds both names removes this one
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         try:
-            target.open("xb").close()
+            in_folder(target.parent, lambda: target.open("xb").close())
         except FileExistsError:
             return False
         source.replace(target)

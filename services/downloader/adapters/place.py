@@ -8,6 +8,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from chassis.folders import in_folder
+
 from services.downloader.space import Seen
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -27,9 +29,9 @@ class Place:
         """Look at the folder and write a byte. Never raises: what is wrong is in ``reason``."""
         try:
             self._check_marker()
-            self._parts.mkdir(parents=True, exist_ok=True)
-            full = self._write()
-            usage = shutil.disk_usage(self._parts)
+            # Another replica removes the folder when a recording ends.
+            full = in_folder(self._parts, self._write)
+            usage = in_folder(self._parts, lambda: shutil.disk_usage(self._parts))
         except OSError as error:
             return Seen(reason=f"the folder for recordings cannot be used: {error.strerror or type(error).__name__}")
         return Seen(0 if full else usage.free, usage.total)

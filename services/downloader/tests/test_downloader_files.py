@@ -241,3 +241,95 @@ def test_what_another_replica_removes_while_it_is_listed_is_gone(folder, tmp_pat
     assert folder.recordings() == []
     assert folder.parts("r") == []
     assert len(listed) == 2
+
+
+class TidyNeighbour:
+    """Another replica that, as soon as the folder of a recording was made, ends a recording of its own and removes what is empty."""
+
+    def __init__(self, monkeypatch, folder, times=3):
+        self._neighbour, self.left = Folder(folder.storage, folder._parts), times
+        self._real = os.mkdir
+        monkeypatch.setattr(os, "mkdir", self)
+
+    def __call__(self, path, *rest, **named):
+        self._real(path, *rest, **named)
+        if self.left and self._neighbour._parts.is_dir():
+            self.left -= 1
+            self._neighbour.close_recording("r")
+
+
+def test_a_part_begins_although_another_replica_tidies_up(folder, monkeypatch):
+    neighbour = TidyNeighbour(monkeypatch, folder)
+    part = written(folder)
+    assert part.path.read_bytes() == b"media"
+    assert neighbour.left == 0
+
+
+def test_the_disk_is_there_although_another_replica_tidies_up(folder, monkeypatch):
+    neighbour = TidyNeighbour(monkeypatch, folder)
+    assert folder.place().look().reason == ""
+    assert neighbour.left == 0
+
+
+def test_a_recording_that_is_closed_loses_no_part_that_begins_in_this_moment(folder, monkeypatch):
+    # given an owner that was cut off, and opens a file when its recording has just been found to have none
+    home = folder._home("r")
+    home.mkdir(parents=True)
+    (home / "cursor.json").write_text("{}")
+    found, late = folder.parts, []
+
+    def parts(recording_id):
+        before = found(recording_id)
+        late.append(written(folder, b"late"))
+        return before
+
+    monkeypatch.setattr(folder, "parts", parts)
+    # when another one closes the recording
+    folder.close_recording("r")
+    # then it is there for a person
+    assert [part.path.read_bytes() for part in late] == [b"late"]
+
+
+def test_the_end_of_a_recording_leaves_nothing(folder, tmp_path):
+    part = written(folder)
+    folder.keep_cursor("r", 1, {"index": 0})
+    folder.remove(part)
+    folder.close_recording("r")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cursor_is_kept_before_there_is_any_file(folder):
+    # given a recording whose first source was an FLV that never came, and whose next one is a playlist
+    Session(folder, "r", 1).keep_cursor({})
+    assert folder.cursor("r", 1) == {}
+    assert folder.parts("r") == []
+
+
+async def test_a_file_gets_its_name_although_its_folder_is_tidied_away(folder, tmp_path, monkeypatch):
+    # given the shelf of a streamer that a reclaim has just emptied, and removes
+    (tmp_path / "Ann").mkdir()
+    real, gone = os.link, []
+
+    def link(source, target):
+        if not gone:
+            gone.append(target)
+            (tmp_path / "Ann").rmdir()
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    await folder.finish(written(folder), NAME, tell)
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"media"
+
+
+async def test_a_file_that_two_replicas_finish_is_there_once(folder, tmp_path, monkeypatch):
+    # given a replica that finds a part between its two names, while another one gives it the second
+    part, real = written(folder), os.link
+
+    def link(source, target):
+        real(source, target)
+        part.path.unlink()
+
+    monkeypatch.setattr(os, "link", link)
+    await folder.finish(part, NAME, tell)
+    assert (tmp_path / "Ann/show 000.flv").read_bytes() == b"media"
+    assert await folder.finished(part) is not None

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from chassis.folders import in_folder
 from chassis.storage import Storage, join
 from contracts.values import Artifact
 
@@ -206,12 +207,11 @@ async def _promote(storage: Storage, key: str, path: Path, checksum: str) -> boo
     if target is None:
         await storage.put_file(path, key, sha256=checksum)
         return True
-    return await asyncio.to_thread(_link, path, target)
+    return await asyncio.to_thread(in_folder, target.parent, lambda: _link(path, target))
 
 
 def _link(path: Path, target: Path) -> bool:
     """Link, never rename: a link fails where a file of that name has appeared, a rename would replace it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     near = path
     if path.parent.stat().st_dev != target.parent.stat().st_dev:
         near = target.with_name(f".{path.name.strip('.')}.part")
