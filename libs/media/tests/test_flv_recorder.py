@@ -316,6 +316,26 @@ def test_a_header_that_comes_after_its_first_data_is_moved_to_the_front():
     assert kinds(recording) == [RepairKind.HEADER_LATE]
 
 
+@pytest.mark.parametrize("piece_ms", [0, 100])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_a_picture_before_the_parameters_of_the_sound_are_known_is_kept(piece_ms, frames):
+    # given what ffmpeg makes of a transport stream whose first packets are pictures: an empty header, and the real one with the first sound
+    pictures = [flv.video(n * 40, n, key=n == 0) for n in range(frames)]
+    later = [tag for tag in flv.gop(0, 1) if tag.timestamp >= frames * 40]
+    source = [*pictures, *later, *flv.gops(400, range(2, 6))]
+    opening = [flv.avc_header(), flv.aac_header(config=b""), *pictures, flv.aac_header(frames * 40)]
+    data = flv.stream(*opening, *source[frames:], headers=False)
+    # when it is recorded
+    recording = flv.record(data, options=RepairOptions(piece_ms=piece_ms, first_piece_ms=piece_ms), chunk=64)
+    # then the file begins with its keyframe, and nothing is missing
+    (content,) = recording.contents
+    assert [bytes(tag.payload) for tag in flv.media(content)] == [bytes(tag.payload) for tag in source]
+    assert [bytes(tag.payload) for tag in flv.sequence_headers(content)] == [
+        bytes(flv.avc_header().payload),
+        bytes(flv.aac_header().payload),
+    ]
+
+
 def test_a_change_of_parameters_for_a_handful_of_tags_makes_no_file():
     other = flv.avc_header(0, flv.avc_record(flv.OTHER_SPS))
     shard = flv.gops(1200, [50])[:4]

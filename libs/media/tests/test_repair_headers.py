@@ -77,3 +77,24 @@ def test_the_length_of_nal_lengths_is_that_of_the_video_header_in_force():
     headers.resolve()
     assert headers.nal_length_size == 2
     assert HeaderTracker(RepairLog()).nal_length_size == 0
+
+
+def test_an_empty_header_is_none():
+    # given what ffmpeg sends for the AAC of a transport stream before its first frame
+    log = RepairLog()
+    headers = HeaderTracker(log)
+    headers.offer(flv.avc_header())
+    headers.offer(flv.aac_header(config=b""))
+    first = headers.resolve()
+    assert first is not None
+    assert first.tags == (flv.avc_header(),)
+    # when the frame has come
+    headers.offer(flv.aac_header())
+    then = headers.resolve()
+    # then it is the first header of its channel
+    assert then is not None
+    assert then.tags == (flv.avc_header(), flv.aac_header())
+    assert not then.changed
+    # and an empty one takes nothing back
+    headers.offer(flv.aac_header(config=b""))
+    assert not headers.has_new

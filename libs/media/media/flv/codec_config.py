@@ -84,6 +84,11 @@ def read_config(tag: Tag) -> CodecConfig:
     return CodecConfig(codec, (codec, record), f"{codec} ({len(record)} bytes)")
 
 
+def is_empty(tag: Tag) -> bool:
+    """Whether a sequence header has nothing behind its packet type: it announces a codec whose parameters are not known yet."""
+    return len(tag.payload) <= _record_offset(tag)
+
+
 def _record_offset(tag: Tag) -> int:
     if tag.is_multitrack:
         return 7

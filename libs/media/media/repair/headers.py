@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from media.flv.codec_config import CodecConfig, read_config
+from media.flv.codec_config import CodecConfig, is_empty, read_config
 from media.flv.tag import VIDEO, Tag
 from media.repair.log import RepairLog
 from media.repair.model import RepairKind
@@ -46,7 +46,13 @@ class HeaderTracker:
         return bool(self._new)
 
     def offer(self, tag: Tag) -> None:
-        """Note a sequence header; it counts once media follows, so that only the last of a run matters."""
+        """Note a sequence header; it counts once media follows, so that only the last of a run matters.
+
+        An empty one is none. ffmpeg begins with such a header for the AAC of a transport stream, whose parameters its muxer learns with the
+        first frame, and sends the real one then, behind the first picture if that came earlier: no change of what was never told.
+        """
+        if is_empty(tag):
+            return
         channel = channel_of(tag)
         config = read_config(tag)
         waiting = self._new.get(channel)
