@@ -24,19 +24,19 @@ class Program:
         self._more = asyncio.Condition()
         self._reader = asyncio.create_task(self._read())
 
-    async def said(self, event: str, deadline_s: float = DEADLINE_S, times: int = 1) -> dict[str, Any]:
-        """Wait until the log has an event (``times`` times) and return the last of them."""
+    async def said(self, event: str, deadline_s: float = DEADLINE_S) -> dict[str, Any]:
+        """Wait until the log has an event and return the last of them."""
+        assert await self.lived_to_say(event, deadline_s), f"ended without {event}: {self.story()}"
+        return self._of(event)[-1]
 
-        def found() -> list[dict[str, Any]]:
-            return [line for line in self.log if line["event"] == event]
-
+    async def lived_to_say(self, event: str, deadline_s: float = DEADLINE_S) -> bool:
+        """Wait until the log has an event; False when the process ended without it."""
         try:
             async with asyncio.timeout(deadline_s), self._more:
-                await self._more.wait_for(lambda: len(found()) >= times or self._reader.done())
+                await self._more.wait_for(lambda: self._of(event) or self._reader.done())
         except TimeoutError:
             raise AssertionError(f"no {event} within {deadline_s} s: {self.story()}") from None
-        assert len(found()) >= times, f"ended without {event}: {self.story()}"
-        return found()[-1]
+        return bool(self._of(event))
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -63,12 +63,16 @@ class Program:
         """What to show when a test fails."""
         return "\n".join([*(json.dumps(line) for line in self.log[-30:]), *self.other[-30:]])
 
+    def _of(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in self.log if line["event"] == event]
+
     async def _read(self) -> None:
         assert self.process.stderr is not None
         async for line in self.process.stderr:
             text = line.decode("utf-8", "replace").rstrip()
             async with self._more:
-                if text.startswith("{"):
+                # What a killed process had half written has no end.
+                if text.startswith("{") and line.endswith(b"\n"):
                     self.log.append(json.loads(text))
                 else:
                     self.other.append(text)

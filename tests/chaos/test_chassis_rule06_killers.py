@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from contracts import system
 from contracts.config import AddStreamer
 
 from tests.chaos.processes import environment, program
+from tests.deadline import DEADLINE_S
 from tests.engines.handles import Engines
 from tests.integration.harness import (
     Wire,
@@ -44,7 +46,7 @@ async def fetch_and_forget(on: Wire, times: int) -> None:
     """Take deliveries as a process that dies before it answers."""
     subscription = await on.js.pull_subscribe_bind(durable="config", stream="COMMANDS")
     for number in range(1, times + 1):
-        [message] = await subscription.fetch(1, timeout=20)
+        [message] = await subscription.fetch(1, timeout=DEADLINE_S)
         assert message.metadata.num_delivered == number
     await subscription.unsubscribe()
 
@@ -52,6 +54,16 @@ async def fetch_and_forget(on: Wire, times: int) -> None:
 async def scalar(postgres_dsn: str, query: str) -> Any:
     async with connection(postgres_dsn) as one:
         return await one.fetchval(query)
+
+
+async def die_until_it_is_buried(given: dict[str, str]) -> int:
+    """Start the service until it lives long enough to bury a message; returns how often it died before."""
+    for deaths in itertools.count():
+        async with program("killed", ready=False, **given) as service:
+            if await service.lived_to_say("delivery.buried"):
+                return deaths
+            assert await service.ended() == -9, service.story()
+    raise AssertionError("it counts for ever")
 
 
 async def test_a_killer_is_buried_its_neighbours_are_handled_once_and_after_a_fix_it_is_replayed(
@@ -65,13 +77,13 @@ async def test_a_killer_is_buried_its_neighbours_are_handled_once_and_after_a_fi
         await impatient(on, 1.0)
         for number in range(24):
             await on.send(add_streamer(f"s{number}", "killer" if number == 9 else f"n{number}"))
-        # when the service is started again each time
-        for _ in range(UNSEEN + CRASHES):
-            async with program("killed", ready=False, **given) as doomed:
-                assert await doomed.ended(60) == -9, doomed.story()
-        # then the next one puts the killer aside and lives on, and its neighbours were handled once
-        async with program("killed", ready=False, **given) as service:
-            await service.said("delivery.buried", 60)
+        # when the service is started again each time it ended
+        deaths = await die_until_it_is_buried(given)
+        # then it was killed while it handled the killer alone, and before that until it was suspected of it; on a busy machine the
+        # bus delivers twice to one life, which makes it suspect earlier
+        assert CRASHES < deaths <= UNSEEN + CRASHES
+        # then the next one lives on, and its neighbours were handled once
+        async with program("killed", **given):
             messages = await on.holds(2 * 23 + 1)
             [letter] = [json.loads(one.data) for one in messages if ".dead_letter." in one.subject]
             assert letter["error"] == f"its handling ended the process {CRASHES} times"
@@ -111,8 +123,9 @@ async def test_planned_stops_bury_nothing(nats_url: str, postgres_dsn: str, tmp_
             # then it is handled in the end, once
             assert [json.loads(one.data)["name"] for one in await on.holds(2)] == ["slow/1", "slow/2"]
             await on.settled("config")
+            # It is acknowledged under its mark.
+            await eventually(lambda: scalar(postgres_dsn, "select count(*) = 0 from suspects"), "no mark is left")
         assert await scalar(postgres_dsn, "select count(*) from dead_letters") == 0
-        assert await scalar(postgres_dsn, "select count(*) from suspects") == 0
 
 
 async def test_restarts_of_the_bus_and_the_database_bury_nothing(
