@@ -178,7 +178,8 @@ async def test_a_socket_carries_events_signals_and_chat(stage, gateway, client):
         ready = await receive(socket, "ready")
         await socket.send(json.dumps({"type": "subscribe", "events": True, "signals": True, "chat": ["session1"]}))
         await socket.send("nonsense")
-        error = await receive(socket, "error")  # answered in order: the subscription stands now
+        error = await receive(socket, "error")  # answered in order: it is asked for now
+        await gateway.bus.ping()  # and the bus knows of it
 
         await stage.publish(opened(1))
         event = await receive(socket, "event")
@@ -209,7 +210,9 @@ async def test_every_replica_carries_the_whole_live_chat(stage, gateway, client)
             for socket in (here, there):
                 await socket.send(json.dumps({"type": "subscribe", "chat": ["session1"]}))
                 await socket.send("nonsense")
-                await receive(socket, "error")  # answered in order: the subscription stands now
+                await receive(socket, "error")  # answered in order: it is asked for now
+            for service in (gateway, other):
+                await service.bus.ping()  # and the bus knows of it
             lines = [f"line {number}" for number in range(20)]
             for line in lines:
                 await stage.client.publish(subjects.chat_of("session1"), json.dumps({"text": line}).encode() + b"\n")
