@@ -53,6 +53,10 @@ class Rig:
     heard: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def hear(self, raw: Any) -> None:
+        # What was published and not seen to be comes again: the stream drops it, a plain subscriber must.
+        id = (raw.headers or {}).get("Nats-Msg-Id")
+        if id is not None and any((one.headers or {}).get("Nats-Msg-Id") == id for one in self.said):
+            return
         async with self.heard:
             self.said.append(raw)
             self.heard.notify_all()
@@ -107,7 +111,7 @@ class Rig:
 @pytest.fixture
 async def rig(nats_url: str, postgres_dsn: str) -> AsyncIterator[Rig]:
     client = await nats.connect(nats_url)
-    await provision.provision(client.jetstream())
+    await provision.provision(client.jetstream(timeout=DEADLINE_S))
     secret_key = new_system_key()
     settings = NotifierSettings(
         database_dsn=postgres_dsn,
@@ -252,7 +256,8 @@ async def test_a_removed_target_gets_nothing_and_what_was_under_way_ends_without
     )
     await rig.happen(LIVE)
     await rig.studio.wait_for_sink("kept")
-    await rig.until_count("leases where not_before is not null", 1)
+    await rig.until_count("leases where owner is null and not_before > now() + interval '1 minute'", 1)
+    await rig.until_count("leases", 1)
     await rig.ask(RemoveTarget(target_id="gone"))
     await rig.until(TargetRemoved)
     await rig.service.pool.execute("drop trigger wait_long on leases; update leases set not_before = null")
