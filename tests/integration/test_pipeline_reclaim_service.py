@@ -57,6 +57,8 @@ async def uploaded(outside, file, session_id, destination, *, done=True):
     if done:
         there = file.model_copy(update={"uri": destination})
         await outside.says(UploadCompleted(**upload, artifact=there, seconds=1))
+    # A command may be handled before an event that was said before it.
+    await outside.settled("pipeline")
 
 
 async def asked(outside, request_id: str, **rules):
