@@ -143,7 +143,7 @@ class Stage:
 
     async def send(self, event: Event, envelope: Any) -> None:
         """Publish one event in its envelope."""
-        await self.client.jetstream().publish(
+        await self.client.jetstream(timeout=DEADLINE_S).publish(
             subjects.of(event), envelope.data, headers=envelope.to_headers(), stream="EVENTS"
         )
 
@@ -153,7 +153,7 @@ async def staged(nats_url: str, dsn: str, make_database: Callable[[], str], fold
     """A stage with streams and consumers in place."""
     stage = Stage(nats_url, dsn, make_database, folder)
     stage.client = await nats.connect(nats_url)
-    await provision.provision(stage.client.jetstream())
+    await provision.provision(stage.client.jetstream(timeout=DEADLINE_S))
     try:
         yield stage
     finally:

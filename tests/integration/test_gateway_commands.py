@@ -235,7 +235,7 @@ async def test_a_private_address_is_refused_before_anything_is_sent(world):
     refused = await client.post("/api/streamers", json={"url": "http://169.254.169.254/latest"})
 
     assert refused.status_code == 422 and "link-local" in refused.json()["detail"]
-    assert (await stage.client.jetstream().stream_info("COMMANDS")).state.messages == 0
+    assert (await stage.client.jetstream(timeout=DEADLINE_S).stream_info("COMMANDS")).state.messages == 0
 
 
 async def test_the_global_layer_is_saved_and_counted(world):

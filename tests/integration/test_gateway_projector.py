@@ -20,6 +20,7 @@ from services.gateway.projections.model import Folded
 from services.gateway.projections.projector import LEASE, Healer, Projector
 from services.gateway.projections.rebuild import ensure, outdated, rebuild
 from services.gateway.store.events import QUERIES
+from tests.deadline import DEADLINE_S
 from tests.integration.gateway_stage import config_handlers, logged_in, projecting, staged, until
 
 pytestmark = pytest.mark.engines
@@ -189,7 +190,7 @@ async def test_positions_are_gapless_and_repeats_are_stored_once(stage, gateway)
     for event, envelope in zip(events, sent, strict=True):
         # Outside the duplicate window of the bus: another message id, the same event.
         headers = {**envelope.to_headers(), "Nats-Msg-Id": new_key(), "Aircheck-Replayed": "true"}
-        await stage.client.jetstream().publish(subjects.of(event), envelope.data, headers=headers)
+        await stage.client.jetstream(timeout=DEADLINE_S).publish(subjects.of(event), envelope.data, headers=headers)
     await stage.publish(*broadcast(2)["session"])
     await stored(gateway, len(events) + 4)
 
@@ -273,7 +274,7 @@ async def test_events_before_a_missing_version_wait_and_are_applied_in_order(sta
 
 async def test_a_gap_makes_its_owner_publish_again(stage, gateway, engines):
     config_service = await stage.config(config_handlers())
-    js = stage.client.jetstream()
+    js = stage.client.jetstream(timeout=DEADLINE_S)
     second = None
     try:
         await gateway.resources.get(Projector).stop()  # nobody reads while the bus loses an event
@@ -317,7 +318,7 @@ async def test_a_healer_asks_once_and_then_backs_off(stage, gateway):
 async def test_what_can_never_be_stored_is_buried_and_holds_up_nothing(stage, gateway):
     event = broadcast(1)["session"][0]
     good = wrap(event, id=new_id(), metadata=Metadata(correlation_id=new_id()), source="monitor", sequence=1)
-    js = stage.client.jetstream()
+    js = stage.client.jetstream(timeout=DEADLINE_S)
     await js.publish(subjects.of(event), b"{}", headers={"Nats-Msg-Id": "a"})
     nul = replace(good, id=new_id(), data=good.data.replace(b'"T"', b'"\\u0000"'))
     await stage.send(event, nul)

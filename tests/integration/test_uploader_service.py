@@ -20,13 +20,14 @@ pytestmark = pytest.mark.engines
 @pytest.fixture
 async def rig(nats_url, postgres_dsn, tmp_path):
     client = await nats.connect(nats_url)
-    await provision.provision(client.jetstream())
+    await provision.provision(client.jetstream(timeout=DEADLINE_S))
     events = asyncio.Queue()
 
     async def take(message):
         await events.put(message)
 
     await client.subscribe("evt.uploader.upload.>", cb=take)
+    await client.flush()
     service = build(
         UploaderSettings(
             database_dsn=postgres_dsn,

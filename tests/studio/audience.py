@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSMsgType, web
 
+from tests.deadline import DEADLINE_S
+
 from .changes import Changes
 
 MAX_KEPT = 10_000
@@ -93,6 +95,6 @@ class Audience:
         """Return when so many were admitted and so many heartbeats came. Raises TimeoutError."""
         await self.until(lambda: self.visits >= visits and self.beats >= beats)
 
-    async def until(self, predicate: Callable[[], bool], timeout: float = 10.0) -> None:
+    async def until(self, predicate: Callable[[], bool], timeout: float = DEADLINE_S) -> None:
         """Return as soon as `predicate()` holds. Raises TimeoutError."""
         await self._changes.wait_until(predicate, timeout)

@@ -12,6 +12,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.deadline import DEADLINE_S
+
 from .urls import StudioUrls
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -93,7 +95,7 @@ class StudioClient(StudioUrls):
         viewers: int | None = None,
         chatters: int | None = None,
         on_air: bool | None = None,
-        timeout: float = 10.0,
+        timeout: float = DEADLINE_S,
     ) -> dict[str, Any]:
         """See Studio.wait_for_room."""
         query = {"viewers": viewers, "chatters": chatters, "on_air": on_air, "timeout": timeout}
@@ -111,7 +113,7 @@ class StudioClient(StudioUrls):
         """See Studio.clear_sink."""
         await self._call("DELETE", f"/sink/{name}")
 
-    async def wait_for_sink(self, name: str, n: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+    async def wait_for_sink(self, name: str, n: int = 1, timeout: float = DEADLINE_S) -> list[dict[str, Any]]:
         """See Studio.wait_for_sink."""
         return await self._call("GET", f"/sink/{name}/wait", query={"n": n, "timeout": timeout})
 

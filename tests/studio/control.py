@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 from pydantic import ValidationError
 
+from tests.deadline import DEADLINE_S
+
 from .options import SinkFailure
 from .sink import Sinks
 
@@ -133,7 +135,7 @@ def _id(request: web.Request) -> str:
 
 
 def _timeout(request: web.Request) -> float:
-    return min(float(request.query.get("timeout", "10")), _MAX_WAIT_S)
+    return min(float(request.query.get("timeout", DEADLINE_S)), _MAX_WAIT_S)
 
 
 async def _object(request: web.Request) -> dict[str, Any]:

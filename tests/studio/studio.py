@@ -8,6 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.deadline import DEADLINE_S
+
 from .acfun import AcfunPlatform
 from .bigo import BigoPlatform
 from .bilibili import BilibiliEndpoints
@@ -189,7 +191,7 @@ class Studio(StudioUrls):
         viewers: int | None = None,
         chatters: int | None = None,
         on_air: bool | None = None,
-        timeout: float = 10.0,
+        timeout: float = DEADLINE_S,
     ) -> dict[str, Any]:
         """Return when there are at least that many FLV viewers and chatters (0 means none) and the room is on/off air."""
 
@@ -219,7 +221,7 @@ class Studio(StudioUrls):
         """Empty the sink and let it succeed again."""
         self._sinks.forget(name)
 
-    async def wait_for_sink(self, name: str, n: int = 1, timeout: float = 10.0) -> list[dict[str, Any]]:
+    async def wait_for_sink(self, name: str, n: int = 1, timeout: float = DEADLINE_S) -> list[dict[str, Any]]:
         """The accepted (2xx) requests as soon as there are `n` of them."""
         return await self._sinks.wait_for(name, n, timeout)
 
