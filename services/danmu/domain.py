@@ -17,7 +17,7 @@ from contracts.danmu import (
     Statistics,
 )
 from contracts.message import Event
-from contracts.values import EndReason
+from contracts.values import Artifact, EndReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +81,24 @@ def decide_file(state: Chat, finished: ChatFileCompleted) -> list[Event]:
 
 
 def decide_end(
-    state: Chat, *, session_id: str, streamer_id: str, reason: EndReason, statistics: Statistics | None = None
+    state: Chat,
+    *,
+    session_id: str,
+    streamer_id: str,
+    reason: EndReason,
+    statistics: Statistics | None = None,
+    frames: tuple[Artifact, ...] = (),
 ) -> list[Event]:
-    """Nothing more will be written, once; what the chat was like comes before, where anything was said."""
+    """Nothing more will be written, once; what the chat was like comes before, where anything was said. ``frames``: where raw frames lie."""
     if state.ended:
         return []
     end = ChatEnded(
-        session_id=session_id, streamer_id=streamer_id, reason=reason, files=len(state.files), lines=state.lines
+        session_id=session_id,
+        streamer_id=streamer_id,
+        reason=reason,
+        files=len(state.files),
+        lines=state.lines,
+        frames=frames,
     )
     if statistics is None or not statistics.messages:
         return [end]

@@ -23,7 +23,7 @@ from contracts.danmu import (
     Statistics,
 )
 from contracts.envelope import Metadata
-from contracts.values import Chat, EndReason
+from contracts.values import Artifact, Chat, EndReason
 from media.chat.head import ChatHead
 from media.chat.timing import Timing
 
@@ -114,7 +114,13 @@ class ChatRunner:
             return Done()
 
     async def end(
-        self, lease: Lease, plan: Plan, reason: EndReason, metadata: Metadata, statistics: Statistics | None = None
+        self,
+        lease: Lease,
+        plan: Plan,
+        reason: EndReason,
+        metadata: Metadata,
+        statistics: Statistics | None = None,
+        frames: tuple[Artifact, ...] = (),
     ) -> None:
         """Say that nothing more will be written, and forget what is not needed any more."""
         await self.book.append(
@@ -126,6 +132,7 @@ class ChatRunner:
                 streamer_id=plan.streamer_id,
                 reason=reason,
                 statistics=statistics,
+                frames=frames,
             ),
             lambda connection: store.end(connection, plan.session_id),
         )
@@ -345,8 +352,10 @@ class _Held:
             log.warning("chat.lines_without_segment", lines=outside)
         cause = plan.over.metadata if plan.over else plan.metadata
         await self._archive.keep_raw(plan.session_id)
+        # Of other owners' too: those that handed the chat over have put theirs there.
+        frames = await self._archive.raw(plan.session_id) if plan.keep_raw else ()
         statistics = Statistics.model_validate(statistics_from(self._statistics).report())
-        await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause, statistics)
+        await self._runner.end(self._lease, plan, plan.reason or EndReason.SOURCE_ENDED, cause, statistics, frames)
 
     def _last_cut_ms(self) -> int:
         """Up to where what was said is in finished files."""

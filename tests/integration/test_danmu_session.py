@@ -165,8 +165,9 @@ async def test_frames_that_were_kept_are_parsed_again_to_the_same_messages(
         await bus.wait_for_lines("the last word")
         await bus.complete_segment(0, first, now_ms())
         await bus.end(segments=1)
-        files, _ = await bus.finished()
+        files, ended = await bus.finished()
     (raw,) = (tmp_path / "chat" / SESSION).glob("*.frames.zst")
+    assert [(path_of(one), one.size) for one in ended.frames] == [(raw, raw.stat().st_size)]
     reader = RawReader(raw)
     frames = list(reader)
     again = list(reparsed(reader.kind, frames))
@@ -211,7 +212,7 @@ async def test_another_machine_goes_on_where_a_stopped_one_left(
     async with outside(nats_url) as bus:
         # given a segment whose first half one machine has heard
         async with danmu(nats_url, postgres_dsn, tmp_path / "one", studio, **shared):
-            await bus.plan()
+            await bus.plan(effective=Effective(keep_raw_chat=True))
             await studio.wait_for_room(ROOM, chatters=1)
             first = await next_millisecond()
             await bus.open_segment(0, first)
@@ -231,9 +232,13 @@ async def test_another_machine_goes_on_where_a_stopped_one_left(
     assert [one.worker for one in started] == ["worker-one", "worker-two"] and started[1].epoch > started[0].epoch
     assert xml_texts(files[0]) == texts("before", 20) + texts("after", 20)
     assert ended.lines == 40
+    # and everything that lies there is told, the frames of both too
+    frames = [f"{one.epoch:08}.frames.zst" for one in started]
+    assert [path_of(one).name for one in ended.frames] == frames
     assert sorted(path.name for path in (tmp_path / "shared" / SESSION).rglob("*") if path.is_file()) == [
         "00000.chat.jsonl.gz",
         "00000.xml",
+        *frames,
     ]
 
 

@@ -130,10 +130,11 @@ class ChatPulse(Signal, type="danmu.pulse.v1", key="session_id"):
 
 
 class ChatEnded(Event, type="danmu.chat.ended.v1", key="session_id"):
-    """No more chat will be written for this session. Last event of its stream."""
+    """No more chat will be written for this session. Last event of its stream. ``frames``: the files of raw frames, where they were kept."""
 
     session_id: Id
     streamer_id: Id
     reason: EndReason
     files: int
     lines: int
+    frames: tuple[Artifact, ...] = ()

@@ -291,11 +291,12 @@ class RecordingsClosed(Event, type="pipeline.session.recordings_closed.v1", key=
 
 
 class ChatClosed(Event, type="pipeline.session.chat_closed.v1", key="session_id"):
-    """No more chat will be written for the session; ``files`` counts the segments that have some."""
+    """No more chat will be written for the session; ``files`` counts the segments that have some, ``frames`` are files of raw frames."""
 
     session_id: Id
     files: int
     lines: int
+    frames: tuple[Artifact, ...] = ()
 
 
 class ManifestListed(Event, type="pipeline.session.manifest_listed.v1", key="session_id"):

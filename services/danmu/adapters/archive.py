@@ -27,6 +27,9 @@ from services.danmu.adapters.raw import SUFFIX as RAW_SUFFIX
 log = structlog.get_logger(__name__)
 LOG_TYPE: Final = "application/gzip"
 XML_TYPE: Final = "application/xml"
+RAW_TYPE: Final = "application/zstd"
+MAX_RAW_FILES: Final = 500
+"""One for each owner; an event holds no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,15 @@ class Archive:
         """Put the frames that owners on this machine kept beside the finished files: ``<session>/<epoch>.frames.zst``. Raises OSError."""
         for path in await asyncio.to_thread(_raw_files, self.folder(session_id)):
             await self._storage.put_file(path, join(session_id, path.name), move=True)
+
+    async def raw(self, session_id: str) -> tuple[Artifact, ...]:
+        """What :meth:`keep_raw` has put there, on whichever machine. Raises OSError."""
+        found = [
+            Artifact(uri=self._storage.uri(stat.key), media_type=RAW_TYPE, size=stat.size)
+            async for stat in self._storage.list(session_id)
+            if stat.key.endswith(RAW_SUFFIX)
+        ]
+        return tuple(sorted(found, key=lambda one: one.uri))[:MAX_RAW_FILES]
 
     async def remove_journal(self, session_id: str) -> None:
         """The chat has ended: nothing of its journal is needed any more."""

@@ -94,7 +94,7 @@ def _evolve_ends(state: Session, event: Event) -> Session:
         case RecordingsClosed():
             return replace(state, recordings=event)
         case ChatClosed():
-            return replace(state, chat=event)
+            return replace(state, chat=event, files=_with_files(state, *event.frames))
         case SessionFinished():
             return replace(state, finished=True)
         case ReclaimStarted():
@@ -166,7 +166,8 @@ def decide_chat_ended(state: Session, ended: ChatEnded) -> list[Event]:
     """No more chat will be written."""
     if state.chat is not None:
         return []
-    return _with_what_follows(state, ChatClosed(session_id=ended.session_id, files=ended.files, lines=ended.lines))
+    closed = ChatClosed(session_id=ended.session_id, files=ended.files, lines=ended.lines, frames=ended.frames)
+    return _with_what_follows(state, closed)
 
 
 def decide_joined(state: Session, session_id: str, run_id: str) -> list[Event]:

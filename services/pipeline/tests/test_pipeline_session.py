@@ -235,6 +235,20 @@ def test_the_end_counts_what_there_was_and_what_failed():
     assert names(end.manifest) == ["0.flv", "1.flv", "0.jsonl", "0.xml", "segment-1.mp4"]
 
 
+def test_raw_frames_of_the_chat_are_listed_and_nothing_is_made_of_them():
+    # given a session whose chat kept its frames
+    story = Story().hears(planned(), segment(0), chat_file(0), recorded(1))
+    frames = (file("1.frames.zst"), file("2.frames.zst"))
+    # when it is over
+    story.hears(chat_ended(1).model_copy(update={"frames": frames}))
+    for kind in ("segment", "paired", "session"):
+        story.ends_run(story.of(kind))
+    # then they are in the manifest, which is what goes when room is made, and in no run
+    (end,) = story.finished
+    assert {"1.frames.zst", "2.frames.zst"} < set(names(end.manifest))
+    assert not any(name.endswith(".zst") for run in story.runs.values() for name in names(run.plan.inputs))
+
+
 def test_files_that_a_run_moved_leave_the_manifest_and_do_not_come_back():
     story = Story().hears(planned(Pipelines(segment=ONE, session=ONE), chat=False), segment(0), recorded(1))
     run_id = story.of("segment")
