@@ -53,7 +53,7 @@ def probe_command(
 
     Example: aircheck media probe show.flv --json | jq .repairs
 
-    Exit code 0: it needs no repair. 1: it does. 2: it is no FLV file or cannot be read.
+    Exit code 0: it needs no repair. 1: it does. 2: it is no FLV file, holds no media, or cannot be read.
     """
     with _failing(file), file.open("rb", buffering=0) as source, _progress(file, "reading") as advance:
         found = probe(source, on_progress=advance)
@@ -61,6 +61,9 @@ def probe_command(
         typer.echo(json.dumps(_probe_json(file, found), ensure_ascii=False))
     else:
         _show_probe(found)
+    if not any(track.tags for track in found.tracks.values()):
+        errors.print("[red]no media[/] is in it")
+        raise typer.Exit(FAILED)
     raise typer.Exit(DIFFERS if found.repairs else FINE)
 
 

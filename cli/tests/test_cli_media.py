@@ -177,7 +177,7 @@ def test_an_earlier_run_is_replaced_only_on_demand(clip, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["probe", "repair", "split", "index"])
-@pytest.mark.parametrize("content", [b"#EXTM3U\n" * 50, bytes(2 << 20), None])
+@pytest.mark.parametrize("content", [b"#EXTM3U\n" * 50, bytes(2 << 20), b"", None])
 def test_what_is_no_flv_file_is_refused_in_one_line(tmp_path, command, content):
     path = tmp_path / "other.flv"
     if content is not None:
@@ -189,6 +189,17 @@ def test_what_is_no_flv_file_is_refused_in_one_line(tmp_path, command, content):
     if content is not None:
         assert path.read_bytes() == content
         assert not list(tmp_path.glob("out/*.flv*"))
+
+
+def test_a_file_without_media_is_nothing_that_could_be_fine(tmp_path):
+    # given what a recorder leaves that was killed before any media came
+    path = tmp_path / "torn.flv"
+    path.write_bytes(flv.FILE_HEADER)
+    # then scripts are told the same by each command
+    result = run("probe", path, "--json")
+    assert result.exit_code == FAILED
+    assert "no media" in result.output
+    assert run("repair", path, "-o", tmp_path / "out").exit_code == FAILED
 
 
 def test_a_disk_that_fills_up_leaves_no_half_file(clip, tmp_path, monkeypatch):

@@ -112,7 +112,9 @@ def _settled(state: Recording, event: SegmentCompleted | SegmentDiscarded) -> Re
         return after
     end_ms = event.start_ms + event.duration_ms
     if end_ms >= after.position_ms:
-        ended_at = datetime.fromisoformat(event.started_at) + timedelta(milliseconds=event.duration_ms)
+        # Time that passed without media is in no file's duration, but it passed.
+        passed_ms = event.duration_ms + sum(int(repair.get("lost_ms", 0)) for repair in event.repairs)
+        ended_at = datetime.fromisoformat(event.started_at) + timedelta(milliseconds=passed_ms)
         after = replace(after, position_ms=end_ms, position_at=ended_at)
     return replace(
         after,

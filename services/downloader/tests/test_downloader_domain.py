@@ -204,6 +204,16 @@ def test_the_next_owner_goes_on_at_the_latest_known_place():
     assert resume_point(other_machine) == (60_000, AT + timedelta(minutes=1))
 
 
+def test_time_that_passed_without_media_in_a_file_is_not_lost_again_behind_it():
+    # given a file of three seconds in which the source was away for a minute
+    broken = completed(duration_ms=3000).model_copy(
+        update={"repairs": ({"kind": "gap", "at_ms": 1000, "lost_ms": 60_000}, {"kind": "filler", "at_ms": 0})}
+    )
+    state = after(started(), opened(), broken, state=requested())
+    # then it ended a minute later than it is long
+    assert resume_point(state) == (3000, AT + timedelta(seconds=63))
+
+
 def test_a_file_that_is_brought_late_does_not_turn_the_timeline_back():
     state = after(
         started(), opened(), started("two", 2), opened(8, 60_000), completed(8, 60_000, 1000), completed(7, 0, 5000),

@@ -67,6 +67,8 @@ def repair(
             read += len(block)
             tell(recorder.feed(block))
             on_progress(read)
+        if not read:
+            raise FlvError("the file is empty")
         tell(recorder.finish())
     except BaseException:
         recorder.abandon()
@@ -114,7 +116,7 @@ class Probe:
 def probe(source: BinaryIO, *, options: RepairOptions | None = None, on_progress: OnProgress = lambda _: None) -> Probe:
     """Read a file to its end, count what it holds, and run the repair chain without writing anything.
 
-    Raises FlvError when it is no FLV.
+    Raises FlvError when it is no FLV, also when it is empty.
     """
     found = Probe()
     parser = FlvParser()
@@ -128,6 +130,8 @@ def probe(source: BinaryIO, *, options: RepairOptions | None = None, on_progress
         _examine(found, items)
         completed += recorder.feed_items(items)
         on_progress(found.bytes)
+    if not found.bytes:
+        raise FlvError("the file is empty")
     items = parser.finish()
     _examine(found, items)
     completed += recorder.feed_items(items)

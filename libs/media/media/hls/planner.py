@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from media.hls.identity import DEFAULT_VOLATILE_QUERY, with_directives, without_directives
 from media.hls.parser import parse_playlist
@@ -24,6 +25,9 @@ from media.segments import GapReason
 MIN_LOST_SECONDS = 600.0
 """A jump of the numbering by less than this is always taken as lost segments, however little time has passed."""
 
+PLACEHOLDERS = ("preloading",)
+"""SOOP lists segments of this name before the picture of a broadcast is there, and shows a still picture in them."""
+
 PART_TOLERANCE_SECONDS = 0.1
 """Parts that sum up to the segment's duration within this are the whole segment."""
 
@@ -44,8 +48,8 @@ class PlannerOptions:
     min_refresh: float = 0.5
     max_refresh: float = 30.0
     volatile_query: frozenset[str] = DEFAULT_VOLATILE_QUERY
-    placeholder_uris: tuple[str, ...] = ()
-    """Segments whose URL contains one of these carry no programme (SOOP: ``preloading``)."""
+    placeholders: tuple[str, ...] = PLACEHOLDERS
+    """Segments whose file name contains one of these carry no programme."""
     limits: PlaylistLimits = field(default_factory=PlaylistLimits)
 
 
@@ -307,7 +311,8 @@ class HlsPlanner:
         if segment.ad and self._options.skip_ads:
             self._discontinuity_pending = True
             return GapReason.AD
-        placeholder = any(mark in segment.uri for mark in self._options.placeholder_uris)
+        name = urlsplit(segment.uri).path.rpartition("/")[2]
+        placeholder = any(mark in name for mark in self._options.placeholders)
         return GapReason.SOURCE if segment.gap or placeholder else None
 
     def _interval(self, playlist: MediaPlaylist) -> float:

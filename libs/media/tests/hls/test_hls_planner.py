@@ -337,12 +337,13 @@ def test_advertising_is_left_out_and_told() -> None:
 
 
 def test_gaps_and_placeholders_of_the_source_are_told() -> None:
-    text = playlist(0, ["a.ts", "#EXT-X-GAP", "b.ts", "preloading-1.ts", "c.ts"])
+    text = playlist(0, ["a.ts", "#EXT-X-GAP", "b.ts", "preloading-1.ts", "c.ts", "preloading/d.ts?preloading=1"])
 
-    items = HlsPlanner(PlannerOptions(placeholder_uris=("preloading",))).update(text, URL, 0.0)
+    items = HlsPlanner().update(text, URL, 0.0)
 
     assert gaps(items) == [(1, 2, GapReason.SOURCE)]
-    assert sequences(items) == [0, 3]
+    assert sequences(items) == [0, 3, 4]
+    assert sequences(HlsPlanner(PlannerOptions(placeholders=())).update(text, URL, 0.0)) == [0, 2, 3, 4]
 
 
 def test_prefetched_segments_are_planned_once() -> None:
