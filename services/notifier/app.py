@@ -35,7 +35,7 @@ def build(settings: NotifierSettings | None = None) -> Service:
         channels = Channels(webhook, apprise)
         service.resources.provide(channels)
         delivery = DeliveryRunner(service, channels, key, chosen)
-        runner = service.add_runner(KIND, delivery.run, concurrency=chosen.concurrency)
+        runner = service.add_runner(KIND, delivery.run, concurrency=chosen.concurrency, rests=True)
         service.add(_Closing(runner, session, apprise))
 
     service.on_start(prepare)

@@ -7,7 +7,7 @@ from typing import cast
 import structlog
 from chassis import deadletters, eventlog
 from chassis.delivery import Delivery
-from chassis.leases import Again, Done, Lease, Outcome
+from chassis.leases import MAX_DEATHS, Again, Done, Lease, Outcome
 from chassis.secrets import SecretUnreadable, SystemKey
 from chassis.service import Service
 from contracts import subjects
@@ -55,6 +55,9 @@ class DeliveryRunner:
             # A crash came between giving up and burying.
             await self._bury(lease, metadata, pending, pending.attempts, pending.error)
             return Done()
+        if lease.deaths >= MAX_DEATHS:
+            reason = f"its process ended {lease.deaths} times in a row during it"
+            return await self._give_up(lease, metadata, pending, pending.attempts + lease.deaths, reason)
         answer = await self._send(lease, pending)
         attempts = pending.attempts + 1
         if answer is None:

@@ -33,7 +33,7 @@ def build(settings: UploaderSettings | None = None) -> Service:
         stores = object_stores(roots=chosen.roots, options=options, session=session)
         service.resources.provide(stores, ObjectStores)
         runner = UploadRunner(service, stores, chosen, options)
-        service.add_runner(KIND, runner.run, concurrency=chosen.concurrency)
+        service.add_runner(KIND, runner.run, concurrency=chosen.concurrency, rests=True)
 
     service.on_start(prepare)
     return service

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 import structlog
-from chassis import eventlog
-from chassis.leases import Again, Done, Lease, Outcome
+from chassis import eventlog, leases
+from chassis.leases import MAX_DEATHS, Again, Done, Lease, Outcome
 from chassis.service import Service
 from chassis.storage import Storage, StorageOptions
 from contracts.envelope import Metadata
@@ -48,6 +48,9 @@ class UploadRunner:
         async with self._service.pool.acquire() as connection:
             metadata = await eventlog.story_of(connection, UPLOAD.stream(lease.id))
             resume, interruptions = await store.progress(connection, lease.id)
+        if lease.deaths >= MAX_DEATHS:
+            error = f"given up: its process ended {lease.deaths} times in a row during it, and it got no further"
+            return await self._give_up(lease, metadata, error, interruptions + lease.deaths)
         request = await self._begin(lease, metadata, resume)
         if request is None:
             return await self._clean_up(lease, resume)
@@ -92,16 +95,20 @@ class UploadRunner:
                     await task
 
     async def _copy(self, lease: Lease, request: UploadRequested, resume: dict[str, Any] | None) -> Artifact:
+        resumed_at = int((resume or {}).get("sent", 0))
+
         async def on_progress(state: dict[str, Any]) -> None:
-            await self._keep(lease, request, state)
+            await self._keep(lease, request, state, further=int(state["sent"]) > resumed_at)
 
         source = _source(request.source, self._options)
         done = await self._stores.upload(source, request.destination, resume=resume, on_progress=on_progress)
         return Artifact(uri=done.uri, media_type=request.source.media_type, size=done.size, sha256=done.sha256)
 
-    async def _keep(self, lease: Lease, request: UploadRequested, state: dict[str, Any]) -> None:
+    async def _keep(self, lease: Lease, request: UploadRequested, state: dict[str, Any], *, further: bool) -> None:
         async with self._service.pool.acquire() as connection:
             mine = await store.save(connection, lease.id, lease.epoch, state)
+            if further:
+                await leases.progressed(connection, lease)
             current = await eventlog.load(connection, UPLOAD, lease.id)
         if not mine or current.state.cancelled:
             raise Cancelled
@@ -115,16 +122,19 @@ class UploadRunner:
         self, lease: Lease, metadata: Metadata | None, error: UploadError, attempts: int
     ) -> Outcome:
         log.warning("upload.interrupted", upload=lease.id, attempts=attempts, error=str(error), fatal=error.fatal)
-        final = error.fatal or attempts >= self._settings.max_attempts
+        if error.fatal or attempts >= self._settings.max_attempts:
+            return await self._give_up(lease, metadata, str(error), attempts)
+        async with self._service.unit(metadata, fence=lease.fence) as work:
+            await work.load(UPLOAD, lease.id)
+            await store.interrupted(work.connection, lease.id, forget=isinstance(error, UploadCorrupt))
+        return Again(min(self._settings.retry_base_upload_s * 2.0 ** (attempts - 1), RETRY_CAP_S))
+
+    async def _give_up(self, lease: Lease, metadata: Metadata | None, error: str, attempts: int) -> Outcome:
         async with self._service.unit(metadata, fence=lease.fence) as work:
             at = await work.load(UPLOAD, lease.id)
-            if final:
-                await work.append(at, domain.decide_failed(at.state, str(error), attempts))
-                await store.remove(work.connection, lease.id)
-            else:
-                await store.interrupted(work.connection, lease.id, forget=isinstance(error, UploadCorrupt))
-        base = self._settings.retry_base_upload_s
-        return Done() if final else Again(min(base * 2.0 ** (attempts - 1), RETRY_CAP_S))
+            await work.append(at, domain.decide_failed(at.state, error, attempts))
+            await store.remove(work.connection, lease.id)
+        return Done()
 
     async def _clean_up(self, lease: Lease, left: dict[str, Any] | None) -> Outcome:
         async with self._service.pool.acquire() as connection:

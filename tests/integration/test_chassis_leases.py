@@ -24,7 +24,7 @@ async def put(connection: Any, fence: Fence, name: str = "x") -> None:
 
 
 async def claim(connection: Any, owner: str, *, expiry_s: float = 3600, kind: str = "work") -> Any:
-    return await connection.fetchrow(leases.QUERIES["claim"], kind, owner, expiry_s, 1, [], leases.ANY)
+    return await connection.fetchrow(leases.QUERIES["claim"], kind, owner, expiry_s, 1, [], leases.ANY, True)
 
 
 async def claim_named(connection: Any, owner: str, *, expiry_s: float = 3600) -> int | None:
@@ -260,6 +260,71 @@ async def test_failing_work_is_postponed(postgres_dsn: str) -> None:
         await eventually(
             lambda: pool.fetchval("select owner is null and not_before > now() + interval '1 second' from leases")
         )
+        await runner.stop()
+
+
+async def die(pool: Pool, name: str = "work:1") -> None:
+    """The owner of a lease ended without a word, and the lease has expired."""
+    await pool.execute("update leases set owner = 'dead', expires_at = now() - interval '1 s' where name = $1", name)
+
+
+async def test_work_whose_owner_died_rests_longer_each_time(postgres_dsn: str) -> None:
+    async with database(postgres_dsn) as pool:
+        await offer(pool, "work", "work:1")
+        for deaths in range(1, 12):
+            await die(pool)
+            async with pool.acquire() as one, one.transaction():  # in which now() stands still
+                [row] = await one.fetch(leases.QUERIES["rest"], "work", [])
+                pause = await one.fetchval("select extract(epoch from not_before - now())::float8 from leases")
+                assert await one.fetch(leases.QUERIES["rest"], "work", []) == [], "a death is counted once"
+            assert row["deaths"] == deaths
+            usual = min(2.0**deaths, 300.0)
+            assert 0.5 * usual - 0.001 <= pause <= 1.5 * usual + 0.001
+
+
+async def test_who_takes_over_from_the_dead_is_told_and_a_living_owner_sets_the_count_back(postgres_dsn: str) -> None:
+    async with database(postgres_dsn) as pool:
+        runs = Runs(Again(3600))
+        runner = runner_of(pool, runs)
+        runner.rests = True
+        await offer(pool, "work", "work:1")
+        await die(pool)
+        await runner.start()
+        await within(runs.started)
+        assert runs.begun[0].deaths == 1, "it has rested before, or it would be 0"
+        assert await pool.fetchval("select deaths from leases") == 1
+        runs.finish.set()
+        await eventually(lambda: pool.fetchval("select deaths = 0 and owner is null from leases"))
+        await runner.stop()
+
+
+async def test_progress_forgives_those_who_died_before(postgres_dsn: str) -> None:
+    async with database(postgres_dsn) as pool:
+        runs = Runs()
+        runner = runner_of(pool, runs)
+        runner.rests = True
+        await offer(pool, "work", "work:1")
+        await pool.execute("update leases set deaths = 4")
+        await runner.start()
+        await within(runs.started)
+        [lease] = runs.begun
+        assert lease.deaths == 4
+        await leases.progressed(pool, lease)
+        assert (lease.deaths, await pool.fetchval("select deaths from leases")) == (0, 0)
+        runs.finish.set()
+        await runner.stop()
+
+
+async def test_work_that_does_not_rest_is_taken_over_at_once(postgres_dsn: str) -> None:
+    async with database(postgres_dsn) as pool:
+        runs = Runs()
+        runner = runner_of(pool, runs)
+        await offer(pool, "work", "work:1")
+        await die(pool)
+        await runner.start()
+        await within(runs.started)
+        assert runs.begun[0].deaths == 0
+        runs.finish.set()
         await runner.stop()
 
 

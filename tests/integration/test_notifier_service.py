@@ -11,6 +11,7 @@ import nats
 import pytest
 from chassis import provision, telemetry
 from chassis.ids import new_id
+from chassis.leases import MAX_DEATHS
 from chassis.secrets import SystemKey, new_system_key
 from chassis.service import Service
 from contracts import subjects, system
@@ -217,6 +218,24 @@ async def test_a_replay_that_fails_again_is_buried_again(rig: Rig):
     await rig.ask(replay(letter_id=second.letter_id))
     await rig.until(NotificationDelivered)
     assert len(rig.all_of(NotificationFailed)) == 2
+
+
+async def test_a_notification_that_ends_its_process_each_time_is_buried_and_can_be_replayed(rig: Rig):
+    await rig.save("hook")
+    [runner] = rig.service._runners
+    runner.pause()
+    await rig.happen(LIVE)
+    await rig.until_count("leases", 1)
+    await rig.service.pool.execute("update leases set deaths = $1", MAX_DEATHS)
+    runner.resume()
+    letter = await rig.until(system.of("notifier", system.DeadLetterBuried))
+    await rig.settled()
+    assert "its process ended 5 times" in letter.error
+    assert await rig.studio.sink("hook") == []
+    # once the cause is mended
+    await rig.ask(system.of("notifier", system.ReplayDeadLetter)(letter_id=letter.letter_id))
+    await rig.until(NotificationDelivered)
+    assert len(await rig.studio.sink("hook")) == 1
 
 
 async def test_a_crash_between_giving_up_and_burying_still_ends_in_one_letter(

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import nats
 import pytest
-from chassis import provision
+from chassis import leases, provision
+from chassis.leases import MAX_DEATHS
 from contracts.uploader import CancelUpload, StartUpload, UploadCompleted, UploadFailed
 from contracts.values import Artifact
 
+from services.uploader import store
 from services.uploader.app import build
 from services.uploader.settings import UploaderSettings
 from tests.deadline import DEADLINE_S
+from tests.integration.harness import eventually
 
 pytestmark = pytest.mark.engines
 
@@ -86,6 +89,49 @@ async def test_a_missing_source_fails_at_once(rig):
         StartUpload(upload_id="u3", session_id="s", source=gone, destination=(folder / "bucket" / "c").as_uri())
     )
     assert "gone" in (await until(events, UploadFailed)).error
+
+
+async def held(service, command, deaths):
+    """Accept an upload whose lease says that so many owners died of it; nobody has claimed it yet."""
+    [runner] = service._runners
+    runner.pause()
+    await service.bus.send_direct(command)
+    await eventually(lambda: service.pool.fetchval("update leases set deaths = $1 returning true", deaths))
+    return runner
+
+
+async def test_an_upload_that_ends_its_process_each_time_is_given_up(rig):
+    service, events, folder = rig
+    source, target = file_of(folder, "k.mp4", 10), (folder / "bucket" / "k.mp4").as_uri()
+    runner = await held(
+        service, StartUpload(upload_id="u4", session_id="s", source=source, destination=target), MAX_DEATHS
+    )
+    runner.resume()
+    failed = await until(events, UploadFailed)
+    assert "process ended 5 times" in failed.error and failed.attempts == MAX_DEATHS
+    assert not (folder / "bucket" / "k.mp4").exists()
+    await eventually(lambda: service.pool.fetchval("select not exists (select from leases)"))
+
+
+@pytest.mark.parametrize(("sent_before", "further"), [(0, True), (1 << 40, False)])
+async def test_only_an_upload_that_gets_further_than_before_is_forgiven_its_deaths(
+    rig, monkeypatch, sent_before, further
+):
+    service, events, folder = rig
+    forgiven = []
+
+    async def progressed(connection, lease):
+        forgiven.append(lease.deaths)
+
+    monkeypatch.setattr(leases, "progressed", progressed)
+    source, target = file_of(folder, "l.mp4", 9 << 20), (folder / "bucket" / "l.mp4").as_uri()
+    command = StartUpload(upload_id="u5", session_id="s", source=source, destination=target)
+    runner = await held(service, command, MAX_DEATHS - 1)
+    # what the dead had sent; of another source, so that it begins again
+    await store.save(service.pool, "u5", 0, {"sent": sent_before, "of": "another"})
+    runner.resume()
+    assert (await until(events, UploadCompleted)).artifact.sha256 == source.sha256
+    assert bool(forgiven) == further and set(forgiven) <= {MAX_DEATHS - 1}
 
 
 async def test_cancelling_an_unknown_upload_is_rejected(rig):

@@ -25,6 +25,8 @@ EXPIRY_S = 10.0
 HIGH = 1
 """From this priority on work may use the extra slots of a runner; usual work has 0."""
 ANY = -(1 << 15)
+MAX_DEATHS = 5
+"""Owners that died in a row, from which on work that rests is to be given up: it is what ends them."""
 
 log = structlog.get_logger(__name__)
 
@@ -43,10 +45,18 @@ async def prioritise(connection: Connection, name: str, priority: int) -> None:
     await connection.execute(QUERIES["prioritise"], name, priority)
 
 
+async def progressed(connection: Connection, lease: Lease) -> None:
+    """The work has got further than under any owner before: those that died on the way are not its fault."""
+    if lease.deaths:
+        await connection.execute(QUERIES["progressed"], lease.name, lease.epoch)
+        lease.deaths = 0
+
+
 @dataclass(eq=False)
 class Lease:
     """Work in hand. ``lost`` is set when another replica owns it; then stop without writing.
 
+    ``deaths``: how many owners in a row ended without giving the work back, where it rests after that (see :class:`LeaseRunner`).
     ``waited_s`` is how long it was due and nobody's when it was claimed for the first time; of later claims it says nothing.
     ``released``: it was given up before its run ended, see :meth:`release`.
     """
@@ -56,6 +66,7 @@ class Lease:
     offers: int = 1
     priority: int = 0
     waited_s: float = 0.0
+    deaths: int = 0
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     handing_over: asyncio.Event = field(default_factory=asyncio.Event)
     released: bool = False
@@ -103,6 +114,10 @@ class LeaseRunner:
     """Claims work of one kind and runs ``run(lease)`` for each piece, at most ``concurrency`` at a time, and ``extra_high`` beyond that
     whose priority is :data:`HIGH` or more. Both may be changed at any time (:meth:`resize`): what runs goes on.
 
+    ``rests`` (set before the start): work whose owner died is not claimed again at once but after 2, 4, 8 … s, spread at random, so that work that ends its process stops
+    taking down what it shares it with, and can be told from that: ``lease.deaths`` says how often it happened in a row, and whoever runs it gives
+    it up at :data:`MAX_DEATHS`. Any end of a run that the process lives to see sets the count back.
+
     ``run`` must end soon after ``lease.lost`` or ``lease.handing_over`` is set. An exception postpones the work with back-off.
     """
 
@@ -121,7 +136,7 @@ class LeaseRunner:
         self.pool, self.kind, self.run, self.owner = pool, kind, run, owner
         self.concurrency, self.extra_high = concurrency, 0
         self.heartbeat_s, self.expiry_s = heartbeat_s, expiry_s
-        self.finish_s = finish_s
+        self.finish_s, self.rests = finish_s, False
         self._wake = asyncio.Event()
         self._held: dict[str, Lease] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -221,6 +236,8 @@ class LeaseRunner:
             await wait_for_event(self._wake, delay)
 
     async def _claim_what_is_open(self) -> float:
+        if self.rests:
+            await self._rest()
         for priority in (HIGH, ANY) if self.extra_high else (ANY,):
             await self._claim(priority)
         open_to = next((priority for priority in (ANY, HIGH) if self._may_claim(priority)), None)
@@ -237,11 +254,25 @@ class LeaseRunner:
             return
         # Not what is in hand here: after an outage its lease has expired, but the run goes on and the next heartbeat renews it.
         rows = await self.pool.fetch(
-            QUERIES["claim"], self.kind, self.owner, self.expiry_s, self.room(priority), list(self._tasks), priority
+            QUERIES["claim"],
+            self.kind,
+            self.owner,
+            self.expiry_s,
+            self.room(priority),
+            list(self._tasks),
+            priority,
+            not self.rests,
         )
         # The rows of an update have no order.
         for row in sorted(rows, key=lambda row: -row["priority"]):
-            self._begin(Lease(row["name"], row["epoch"], row["offers"], row["priority"], row["waited_s"]))
+            self._begin(
+                Lease(row["name"], row["epoch"], row["offers"], row["priority"], row["waited_s"], row["deaths"])
+            )
+
+    async def _rest(self) -> None:
+        # Not what is in hand here: see _claim.
+        for row in await self.pool.fetch(QUERIES["rest"], self.kind, list(self._tasks)):
+            log.warning("lease.owner_died", lease=row["name"], epoch=row["epoch"], deaths=row["deaths"])
 
     def _begin(self, lease: Lease) -> None:
         self._held[lease.name] = lease

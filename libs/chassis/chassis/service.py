@@ -91,8 +91,10 @@ class Service:
         """Give the service a part: it starts before the runners, which may use it, and stops after them."""
         self._parts.append(part)
 
-    def add_runner(self, kind: str, run: Run, *, concurrency: int = 8, extra_high: int = 0) -> LeaseRunner:
-        """Run offered work of one kind under leases. Call inside ``on_start``."""
+    def add_runner(
+        self, kind: str, run: Run, *, concurrency: int = 8, extra_high: int = 0, rests: bool = False
+    ) -> LeaseRunner:
+        """Run offered work of one kind under leases; ``rests`` as in LeaseRunner. Call inside ``on_start``."""
         settings = self.settings
         runner = LeaseRunner(
             self.pool,
@@ -102,6 +104,7 @@ class Service:
             concurrency=concurrency,
             finish_s=settings.stop_timeout_s,
         )
+        runner.rests = rests
         runner.resize(concurrency, extra_high)
         self._runners.append(runner)
         return runner
