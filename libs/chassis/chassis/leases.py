@@ -114,9 +114,9 @@ class LeaseRunner:
     """Claims work of one kind and runs ``run(lease)`` for each piece, at most ``concurrency`` at a time, and ``extra_high`` beyond that
     whose priority is :data:`HIGH` or more. Both may be changed at any time (:meth:`resize`): what runs goes on.
 
-    ``rests`` (set before the start): work whose owner died is not claimed again at once but after 2, 4, 8 … s, spread at random, so that work that ends its process stops
-    taking down what it shares it with, and can be told from that: ``lease.deaths`` says how often it happened in a row, and whoever runs it gives
-    it up at :data:`MAX_DEATHS`. Any end of a run that the process lives to see sets the count back.
+    ``rests`` (set before the start): work whose owner died is not claimed again at once but after 2, 4, 8 … s, spread at random. Work that ends
+    its process then stops taking down what it shares it with, and can be told from that: ``lease.deaths`` says how often it happened in a
+    row, and whoever runs it gives it up at :data:`MAX_DEATHS`. Any end of a run that the process lives to see sets the count back.
 
     ``run`` must end soon after ``lease.lost`` or ``lease.handing_over`` is set. An exception postpones the work with back-off.
     """
