@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from chassis import provision
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.engines
 
 
 def outgoing(number: int, *, id: str = "", subject: str = "evt.config.streamer.s1.changed.v1") -> Outgoing:
-    return Outgoing(number, subject, {"Nats-Msg-Id": id or f"id-{number}"}, b"%d" % number)
+    return Outgoing(number, subject, json.dumps({"Nats-Msg-Id": id or f"id-{number}"}), b"%d" % number)
 
 
 async def test_a_batch_arrives_as_a_whole_and_in_order(nats_url: str) -> None:

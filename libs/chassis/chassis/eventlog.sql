@@ -51,7 +51,7 @@ select x.id, x.subject, x.headers, x.payload
 from unnest($1::uuid[], $2::text[], $3::jsonb[], $4::bytea[]) with ordinality as x(id, subject, headers, payload, n) order by x.n
 
 -- name: outbox_batch
-select id, message_id, subject, headers::text as headers, payload from outbox where id > $2 order by id limit $1
+select id, subject, headers::text as headers, payload from outbox where id > $2 order by id limit $1
 
 -- name: outbox_delete
 delete from outbox where id = any($1::bigint[])

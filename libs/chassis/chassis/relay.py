@@ -1,97 +1,45 @@
 """Outbox → JetStream: in order, nothing skipped, one active relay per service.
 
-Atomic batches (JetStream ≥ 2.12, ``Nats-Batch-*`` headers of ADR-50): all or nothing, one acknowledgement for up to 1000 messages, at most 50
-open per stream. A duplicate id rejects a whole batch (error 10201); that batch is then sent one at a time, where duplicates are acknowledged.
+While the server stores a batch, the next one is read, and sent but for the last message, which commits it: that one waits until the batch
+before is acknowledged, so that nothing is stored after a failure. A duplicate id rejects a whole batch (error 10201); that batch is then sent one
+at a time, where duplicates are acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import structlog
 from contracts import streams
-from nats.errors import Error as NatsError
-from pydantic_core import from_json
 
-from chassis import telemetry, wire
+from chassis import telemetry
+from chassis.batches import (
+    DUPLICATE,
+    NOT_ENABLED,
+    BatchRejected,
+    Outgoing,
+    PublishFailed,
+    publish_atomic,
+    publish_one_by_one,
+    stage,
+)
 from chassis.bus import Bus
 from chassis.database import UNREACHABLE, Pool, end_session
 from chassis.eventlog import QUERIES
-from chassis.ids import new_id
 from chassis.waiting import wait_for_event
 
 BATCH = 1000
 BATCH_BYTES = 16 << 20
-YIELD_EVERY = 100
-"""Messages; the server works on them meanwhile, and so may other tasks: a whole batch takes 15 ms to write."""
 _LOCK = 0x52454C59
 _LOCK_WAIT_S = 20.0
 """A replica that may not send yet gives its connection back now and then."""
-_NOT_ENABLED, _DUPLICATE = 10174, 10201
-_FAILURES: tuple[type[BaseException], ...] = (NatsError, OSError, TimeoutError)
-
-log = structlog.get_logger(__name__)
-
-
-class PublishFailed(Exception):
-    """The bus did not take a batch; nothing of it counts as sent."""
-
-
-class BatchRejected(PublishFailed):
-    """The server refused a batch with an error code of its own."""
-
-    def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"{code}: {description}")
-        self.code = code
-
 
 _EXPECTED: tuple[type[BaseException], ...] = (PublishFailed, *UNREACHABLE)
 
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """One row of the outbox."""
-
-    id: int
-    subject: str
-    headers: dict[str, str]
-    payload: bytes
-
-
-async def publish_atomic(bus: Bus, batch: Sequence[Outgoing], *, timeout: float = 5.0) -> None:
-    """Publish up to 1000 messages of one stream as a unit; raises BatchRejected, or PublishFailed when the outcome is unknown."""
-    batch_id, last = new_id().hex, len(batch)
-    try:
-        for number, one in enumerate(batch, 1):
-            headers = {**one.headers, "Nats-Batch-Id": batch_id, "Nats-Batch-Sequence": str(number)}
-            if number == last:
-                headers["Nats-Batch-Commit"] = "1"
-            if number in (1, last):
-                reply = await bus.client.request(one.subject, one.payload, headers=headers, timeout=timeout)
-                _check(reply.data, opening=number < last, expected=last)
-            else:
-                await wire.publish(bus.client, one.subject, wire.header_lines(headers), one.payload)
-            if number % YIELD_EVERY == 0:
-                await asyncio.sleep(0)
-    except _FAILURES as error:
-        raise PublishFailed(repr(error)) from error
-
-
-async def publish_one_by_one(bus: Bus, batch: Sequence[Outgoing]) -> int:
-    """Publish in order, each acknowledged before the next; returns how many went out before the first failure."""
-    for done, one in enumerate(batch):
-        try:
-            await bus.publish(one.subject, one.payload, one.headers)
-        except _FAILURES as error:
-            log.warning("relay.publish_failed", subject=one.subject, error=repr(error))
-            return done
-    return len(batch)
+log = structlog.get_logger(__name__)
 
 
 class Relay:
@@ -157,81 +105,127 @@ class Relay:
                 await end_session(connection)
 
     async def _drain(self, connection: Any) -> None:
-        """Send row after row in their order; the database deletes and looks ahead while the bus is written to."""
-        rows = await connection.fetch(QUERIES["outbox_batch"], self.batch, 0)
-        sent: list[int] = []
-        while rows:
-            turning = asyncio.create_task(self._turn(connection, sent, rows))
+        outbox, failure = _Outbox(connection, self.batch), None
+        try:
+            await self._send_all(outbox)
+        except Exception as error:
+            failure = error
+        finally:
+            # Also when cancelled: the connection serves one at a time.
+            await outbox.at_rest()
+        await outbox.delete_sent()
+        if failure is not None:
+            raise failure
+
+    async def _send_all(self, outbox: _Outbox) -> None:
+        """Send part after part in their order; the database and the next part are worked on while the bus stores the one before."""
+        vouched: set[str] = set()
+        part, staged = await outbox.next_part(), ""
+        while part:
+            outbox.ensure_held()
+            following = asyncio.create_task(self._look_ahead(outbox, vouched))
             try:
-                sent, failure = await self._send(rows)
+                await self._send(part, staged, outbox, vouched)
+                part, staged = await following
             finally:
-                # Also when cancelled: the connection serves one at a time.
-                await asyncio.wait([turning])
-            if failure is not None:
-                await connection.execute(QUERIES["outbox_delete"], sent)
-                raise failure
-            rows = turning.result()
-        await connection.execute(QUERIES["outbox_delete"], sent)
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
-    async def _turn(self, connection: Any, sent: list[int], rows: list[Any]) -> list[Any]:
-        """Delete what went out before ``rows`` and read what comes behind them."""
-        if sent:
-            await connection.execute(QUERIES["outbox_delete"], sent)
-        if len(rows) < self.batch:
-            return []
-        return await connection.fetch(QUERIES["outbox_batch"], self.batch, rows[-1]["id"])  # type: ignore[no-any-return]
+    async def _look_ahead(self, outbox: _Outbox, vouched: set[str]) -> tuple[list[Outgoing], str]:
+        """The next part, and the id under which the server has all of it but the commit, if it has."""
+        part = await outbox.next_part()
+        if len(part) < 2 or streams.stream_of(part[0].subject) not in vouched:
+            return part, ""
+        try:
+            return part, await stage(self.bus, part)
+        except PublishFailed:
+            # Begun anew when it is its turn: a failure belongs behind what goes before.
+            return part, ""
 
-    async def _send(self, rows: list[Any]) -> tuple[list[int], Exception | None]:
-        """Publish rows part by part; returns the ids of those that went out, and why it was not all of them."""
-        done: list[int] = []
-        for part in _parts(rows):
-            started = time.perf_counter()
-            try:
-                sent = await self._publish(part)
-            except Exception as error:
-                return done, error
-            done += [one.id for one in part[:sent]]
-            telemetry.RELAYED.labels(self.service).inc(sent)
-            telemetry.RELAY_BATCH.labels(self.service).observe(sent)
-            telemetry.RELAY_SECONDS.labels(self.service).observe(time.perf_counter() - started)
-            if sent < len(part):
-                return done, PublishFailed(f"{len(rows) - len(done)} of {len(rows)} messages did not go out")
-        return done, None
+    async def _send(self, part: list[Outgoing], staged: str, outbox: _Outbox, vouched: set[str]) -> None:
+        """Publish a part, or raise why it was not all of it. ``vouched``: the streams that have taken a batch in this drain."""
+        started = time.perf_counter()
+        sent = await self._publish(part, staged, vouched)
+        outbox.sent += [one.id for one in part[:sent]]
+        telemetry.RELAYED.labels(self.service).inc(sent)
+        telemetry.RELAY_BATCH.labels(self.service).observe(sent)
+        telemetry.RELAY_SECONDS.labels(self.service).observe(time.perf_counter() - started)
+        if sent < len(part):
+            raise PublishFailed(f"{len(part) - sent} of {len(part)} messages did not go out")
 
-    async def _publish(self, part: list[Outgoing]) -> int:
+    async def _publish(self, part: list[Outgoing], staged: str, vouched: set[str]) -> int:
         if not self.atomic or len(part) == 1:
             return await publish_one_by_one(self.bus, part)
+        stream = streams.stream_of(part[0].subject)
         try:
-            await publish_atomic(self.bus, part)
+            await publish_atomic(self.bus, part, staged=staged)
         except BatchRejected as refusal:
-            if refusal.code not in (_DUPLICATE, _NOT_ENABLED):
+            vouched.discard(stream)
+            if refusal.code not in (DUPLICATE, NOT_ENABLED):
                 raise
             log.info("relay.one_by_one", code=refusal.code, messages=len(part))
             return await publish_one_by_one(self.bus, part)
+        vouched.add(stream)
         return len(part)
 
 
+class _Outbox:
+    """The rows of one drain, part by part: read a page ahead, deleted behind what went out, one statement at a time."""
+
+    def __init__(self, connection: Any, page: int) -> None:
+        self.sent: list[int] = []
+        """Ids that are acknowledged and not yet deleted."""
+        self._connection, self._page = connection, page
+        self._parts: Iterator[list[Outgoing]] = iter(())
+        self._turning = asyncio.create_task(self._turn(after=0))
+
+    def ensure_held(self) -> None:
+        """Raise when the connection is lost, and with it the lock: somebody else may be sending by now."""
+        if self._connection.is_closed():
+            raise ConnectionError("the connection that held the lock of the relay is closed")
+
+    async def next_part(self) -> list[Outgoing]:
+        """Messages for one stream in the order of their rows; empty behind the last one."""
+        if part := next(self._parts, None):
+            return part
+        rows = await self._read()
+        if rows:
+            self._turning = asyncio.create_task(self._turn(rows[-1]["id"], last=len(rows) < self._page))
+        self._parts = _parts(rows)
+        return next(self._parts, [])
+
+    async def _read(self) -> list[Any]:
+        # Not awaited itself: who is cancelled here would interrupt the statement.
+        await asyncio.wait([self._turning])
+        return self._turning.result()
+
+    async def at_rest(self) -> None:
+        """Wait until no statement is running, whatever came of it."""
+        await asyncio.wait([self._turning])
+        self._turning.exception()
+
+    async def delete_sent(self) -> None:
+        """Delete what is acknowledged."""
+        if self.sent:
+            gone, self.sent = self.sent, []
+            await self._connection.execute(QUERIES["outbox_delete"], gone)
+
+    async def _turn(self, after: int, *, last: bool = False) -> list[Any]:
+        await self.delete_sent()
+        return [] if last else await self._connection.fetch(QUERIES["outbox_batch"], self._page, after)
+
+
 def _parts(rows: Sequence[Any]) -> Iterator[list[Outgoing]]:
-    """Runs of rows for one stream, none with more bytes than a batch may hold."""
-    for _, same_stream in groupby(rows, key=lambda row: streams.stream_of(row["subject"])):
-        part: list[Outgoing] = []
-        size = 0
-        for row in same_stream:
-            if part and size + len(row["payload"]) > BATCH_BYTES:
-                yield part
-                part, size = [], 0
-            part.append(Outgoing(row["id"], row["subject"], from_json(row["headers"]), row["payload"]))
-            size += len(row["payload"])
+    """Runs of rows whose subjects begin alike, which is one stream, none with more bytes than a batch may hold."""
+    part: list[Outgoing] = []
+    size, stream = 0, ""
+    for row in map(Outgoing._make, rows):
+        if part and not (row.subject.startswith(stream) and size + len(row.payload) <= BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        if not part:
+            stream = row.subject.partition(".")[0] + "."
+        part.append(row)
+        size += len(row.payload)
+    if part:
         yield part
-
-
-def _check(reply: bytes, *, opening: bool, expected: int) -> None:
-    answer = json.loads(reply) if reply else {}
-    if "error" in answer:
-        raise BatchRejected(answer["error"].get("err_code", 0), answer["error"].get("description", ""))
-    # A server that knows no batches stores each message by itself and says so; nothing would vouch for those in the middle.
-    if (opening and answer) or (not opening and answer.get("count") != expected):
-        raise BatchRejected(_NOT_ENABLED, "the server took the batch for single messages")
-
-
-__all__ = ["BatchRejected", "Outgoing", "PublishFailed", "Relay", "publish_atomic", "publish_one_by_one"]

@@ -38,7 +38,9 @@ RELAYED = Counter("aircheck_relay_messages_total", "Messages the relay has publi
 RELAY_BATCH = Histogram(
     "aircheck_relay_batch_size", "Messages in one publish.", ["service"], buckets=(1, 10, 50, 100, 250, 500, 1000)
 )
-RELAY_SECONDS = Histogram("aircheck_relay_publish_seconds", "Time to publish one batch.", ["service"])
+RELAY_SECONDS = Histogram(
+    "aircheck_relay_publish_seconds", "Time from the turn of a batch to its acknowledgement.", ["service"]
+)
 LEASES_HELD = Gauge("aircheck_leases_held", "Leases in hand.", ["service", "kind"])
 LOOP_LAG = Gauge("aircheck_event_loop_lag_seconds", "How late the event loop runs its timers.", ["service"])
 
