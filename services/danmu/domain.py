@@ -139,7 +139,7 @@ def next_cut(segments: Sequence[Segment], *, now_ms: int, over: bool, linger_ms:
     The ranges of all cuts touch and never overlap, so that each message is in exactly one file. Chat between two segments
     belongs to the later one; a discarded segment is no segment, its chat falls between its neighbours. A segment that has no
     successor yet keeps waiting for one for ``linger_ms``; if none opens, or nothing more will come (``over``), the chat after its
-    end stays with it.
+    end stays with it: what came in this very millisecond too, where there is no later file for it.
     """
     kept = sorted((one for one in segments if not one.discarded), key=lambda one: (one.started_ms, one.index))
     if over:
@@ -162,7 +162,9 @@ def _upper_ms(segment: Segment, following: Segment | None, *, now_ms: int, over:
         # Never the future: what is still to be received cannot be cut off yet, whatever another machine's clock says.
         ends = (segment.ended_ms, segment.closed_ms, following.started_ms, now_ms)
         return min(end for end in ends if end is not None)
-    return now_ms if over or now_ms >= segment.closed_ms + linger_ms else None
+    if over:
+        return now_ms + 1
+    return now_ms if now_ms >= segment.closed_ms + linger_ms else None
 
 
 @dataclass(frozen=True, slots=True)

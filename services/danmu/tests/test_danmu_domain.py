@@ -146,11 +146,11 @@ def test_the_last_file_waits_for_a_successor_and_then_keeps_what_came_after_it()
     last = done(0, 1000, 5000)
     assert cut(last, now_ms=5100 + LINGER_MS - 1) is None
     assert cut(last, now_ms=5100 + LINGER_MS) == (0, 0, 5100 + LINGER_MS)
-    assert cut(last, now_ms=6000, over=True) == (0, 0, 6000)
+    assert cut(last, now_ms=6000, over=True) == (0, 0, 6001)
 
 
 def test_when_all_is_over_a_segment_that_never_ended_has_no_file() -> None:
-    assert cut(segment(0, 1000), done(1, 5000, 9000), now_ms=9500, over=True) == (1, 0, 9500)
+    assert cut(segment(0, 1000), done(1, 5000, 9000), now_ms=9500, over=True) == (1, 0, 9501)
     assert cut(segment(0, 1000), over=True) is None
 
 

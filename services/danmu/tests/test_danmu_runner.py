@@ -43,8 +43,8 @@ from services.danmu.metrics import LONG_OUTAGES
 from services.danmu.runner import ChatRunner
 from services.danmu.settings import DanmuSettings
 from services.danmu.store import Over, Plan, View
+from tests.deadline import DEADLINE_S
 
-DEADLINE_S = 20
 PLAN = Plan(
     session_id="s",
     streamer_id="a",
@@ -254,6 +254,19 @@ async def test_from_the_plan_to_the_end(tmp_path: Path) -> None:
     assert not (tmp_path / "danmu" / "s").exists()
 
 
+async def test_what_is_said_in_the_very_moment_of_the_end_is_in_the_last_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, moment = Rig(tmp_path), now_ms()
+    monkeypatch.setitem(globals(), "now_ms", lambda: moment)
+    async with running(rig) as task:
+        rig.room.say("bye")
+        await rig.heard(1)
+        rig.change(closed(0, moment - 1000, moment), over=1)
+        assert isinstance(await task, Done)
+    assert rig.texts(0) == ["bye"]
+
+
 async def test_outages_are_told_with_their_length(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     async with running(rig):
@@ -431,8 +444,7 @@ async def test_statistics_go_on_with_the_next_owner_and_count_nothing_twice(tmp_
     rig.lease, rig.room, rig.pulses = Lease("chat:s", 2), Room(), []
     async with running(rig) as task:
         rig.room.say("by the second")
-        await rig.until(lambda: rig.pulses)
-        assert rig.pulses[-1].statistics.messages == 3
+        await rig.until(lambda: rig.pulses and rig.pulses[-1].statistics.messages == 3)
         rig.change(closed(0, first, second), closed(1, second, now_ms()), over=2)
         assert isinstance(await task, Done)
     (summarised,) = rig.of(ChatSummarised)
