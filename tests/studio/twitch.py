@@ -11,6 +11,7 @@ import contextlib
 import re
 import time
 import uuid
+from functools import partial
 
 from aiohttp import web
 
@@ -18,10 +19,12 @@ from .platform import Platform, Socket
 
 _ESCAPES = {";": "\\:", " ": "\\s", "\\": "\\\\", "\r": "\\r", "\n": "\\n"}
 _SERVER = ":tmi.twitch.tv"
+ANSWER_S = 60.0
+"""How long a visitor may take to answer a ping."""
 
 
 class TwitchChat(Platform):
-    """Rooms are channels' login names. `ping_s`: how often the server pings; who misses one is cut."""
+    """Rooms are channels' login names. `ping_s`: how long after an answer the server pings again; who does not answer is cut."""
 
     def __init__(self, ping_s: float = 300.0) -> None:
         super().__init__()
@@ -135,8 +138,9 @@ class TwitchChat(Platform):
                 await asyncio.sleep(self.ping_s)
                 heard = len(socket.got)
                 await socket.send("PING :tmi.twitch.tv\r\n")
-                await asyncio.sleep(self.ping_s)
-                if not any(text.startswith("PONG") for text in socket.got[heard:]):
+                try:
+                    await self.wait(partial(_answered, socket, heard), ANSWER_S)
+                except TimeoutError:
                     socket.cut()
 
 
@@ -146,6 +150,10 @@ _WELCOME = (
     ("003", "This server is rather new"),
     ("376", ">"),
 )
+
+
+def _answered(socket: Socket, heard: int) -> bool:
+    return any(text.startswith("PONG") for text in socket.got[heard:])
 
 
 def _dashed(tags: dict[str, object]) -> dict[str, object]:

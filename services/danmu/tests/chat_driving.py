@@ -13,9 +13,9 @@ from services.danmu.adapters import open_source
 from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ChatSource, ConnectionChange
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 
-DEADLINE_S = 30
 SOON = {"backoff_initial_s": 0.01, "backoff_max_s": 0.05}
 Items = AsyncIterator[ChatMessage | ConnectionChange]
 
@@ -43,8 +43,8 @@ async def studio_and_session() -> AsyncIterator[tuple[Studio, aiohttp.ClientSess
 async def listening(
     kind: str, descriptor: dict[str, object], session: aiohttp.ClientSession, **options: Any
 ) -> AsyncIterator[tuple[ChatSource, Items]]:
-    """An opened source with its items; closed at the end."""
-    options["pace"] = Pace(**{"heartbeat_s": 30.0, **SOON, **options.pop("times", {})})
+    """An opened source with its items; closed at the end. However often it beats, no silence ends a connection, unless `times` says so."""
+    options["pace"] = Pace(**{"heartbeat_s": 30.0, "silence_s": DEADLINE_S, **SOON, **options.pop("times", {})})
     opened = open_source(kind, descriptor, session, **options)
     async with aclosing(items_of(opened)) as items:
         yield opened, items

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 
 from services.danmu.adapters import open_source
+from services.danmu.adapters.driver import ChatDriver
 from services.danmu.adapters.messages import ChatMessage
 from services.danmu.adapters.source import ChatSource, ConnectionChange, ConnectionState
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
-
-DEADLINE_S = 20
 
 
 @dataclass
@@ -52,8 +52,10 @@ async def studio_running() -> AsyncIterator[Studio]:
 
 @asynccontextmanager
 async def opened(kind: str, room_id: str, **options: Any) -> AsyncIterator[Opened]:
-    """The source of a room, which begins to connect when it is first waited for."""
+    """The source of a room, which begins to connect when it is first waited for. However often it beats, no silence ends a connection."""
     async with aiohttp.ClientSession() as session:
         source = open_source(kind, {"room_id": room_id}, session, **{"backoff_initial_s": 0.01, **options})
+        assert isinstance(source, ChatDriver)
+        source.pace = replace(source.pace, silence_s=DEADLINE_S)
         async with aclosing(items_of(source)) as items:
             yield Opened(source, items)

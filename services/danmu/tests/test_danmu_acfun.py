@@ -22,6 +22,7 @@ from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.adapters.webcast import MAX_UNPACKED
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.acfun import opened, packet, seal
 from tests.studio.studio import Studio
 from tests.studio.tiktok import decode, encode
@@ -235,7 +236,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 
 
 async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
         async with aclosing(items_of(open_room(studio, session))) as items:
             assert await take(items, 1) == ["connected"]
@@ -255,7 +256,7 @@ async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back() -> None:
 
 
 async def test_an_invalid_ticket_brings_a_new_one() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
         async with aclosing(items_of(open_room(studio, session))) as items:
             assert await take(items, 1) == ["connected"]
@@ -266,7 +267,7 @@ async def test_an_invalid_ticket_brings_a_new_one() -> None:
 
 
 async def test_a_broadcaster_who_is_off_air_is_tried_again() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.acfun.room(23682490)
         room.on_air = False
         async with aclosing(items_of(open_room(studio, session))) as items:

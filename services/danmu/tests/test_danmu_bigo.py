@@ -22,6 +22,7 @@ from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.bigo import frame
 from tests.studio.studio import Studio
 
@@ -158,7 +159,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 
 @pytest.mark.parametrize("known", [{}, {"live_id": str(ROOM)}, {"live_id": "1"}])
 async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(known: dict[str, str]) -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.bigo.room("6400", ROOM)
         async with aclosing(items_of(open_room(studio, session, **known))) as items:
             if known.get("live_id") == "1":  # an old broadcast's room: the next one is asked for
@@ -176,7 +177,7 @@ async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(known: dict[str, 
 
 
 async def test_a_broadcaster_who_is_off_air_is_tried_again() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.bigo.room("6400", ROOM)
         room.on_air = False
         async with aclosing(items_of(open_room(studio, session))) as items:

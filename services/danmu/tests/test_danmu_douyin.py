@@ -20,6 +20,7 @@ from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageK
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.adapters.webcast import MAX_UNPACKED
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.douyin import opened
 from tests.studio.studio import Studio
 from tests.studio.tiktok import decode, encode
@@ -203,7 +204,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 
 @pytest.mark.parametrize("known", [{}, {"live_id": str(ROOM)}, {"live_id": "1"}])
 async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back(known: dict[str, str]) -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyin.room("7459", ROOM)
         async with aclosing(items_of(open_room(studio, session, **known))) as items:
             if known.get("live_id") == "1":  # an old broadcast's room: the next one is asked for
@@ -224,7 +225,7 @@ async def test_it_joins_a_room_acknowledges_is_cut_off_and_comes_back(known: dic
 
 
 async def test_a_signature_that_is_refused_is_told_without_the_address() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         studio.douyin.room("7459", ROOM)
         studio.douyin.changed_signature = True
         async with aclosing(items_of(open_room(studio, session))) as items:
@@ -234,7 +235,7 @@ async def test_a_signature_that_is_refused_is_told_without_the_address() -> None
 
 
 async def test_another_signer_can_be_asked() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         studio.douyin.room("7459", ROOM)
         studio.douyin.changed_signature = True
         source = open_room(studio, session, sign_url=f"{studio.url}/douyin-sign")
@@ -244,7 +245,7 @@ async def test_another_signer_can_be_asked() -> None:
 
 
 async def test_gifts_of_an_open_row_are_told_when_the_chat_is_left() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyin.room("7459", ROOM)
         source = open_room(studio, session)
         items = items_of(source)
@@ -262,7 +263,7 @@ async def test_gifts_of_an_open_row_are_told_when_the_chat_is_left() -> None:
 
 async def test_a_page_without_a_room_is_reported() -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(DEADLINE_S),
         Studio() as studio,
         aiohttp.ClientSession() as session,
         aclosing(items_of(open_room(studio, session))) as items,

@@ -19,6 +19,7 @@ from services.danmu.adapters.driver import Pace
 from services.danmu.adapters.messages import Badge, ChatMessage, Emote, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.douyu import packet, stt, texts
 from tests.studio.studio import Studio
 
@@ -163,7 +164,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 
 @pytest.mark.parametrize("transport", ["tcp", "websocket"])
 async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(transport: str) -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyu.room(9999)
         socket = f"{studio.url.replace('http', 'ws')}/douyu-chat/9999"
         source = open_room(studio, session, 9999, **({"servers": socket} if transport == "websocket" else {}))
@@ -183,7 +184,7 @@ async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(transport: str) -
 
 
 async def test_an_alias_is_looked_up() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.douyu.room(71415, alias="lpl")
         async with aclosing(items_of(open_room(studio, session, "lpl"))) as items:
             assert await take(items, 1) == ["connected"]
@@ -191,7 +192,7 @@ async def test_an_alias_is_looked_up() -> None:
 
 
 async def test_without_the_web_api_a_number_is_enough_and_an_alias_is_not() -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         studio.douyu.room(9999)
         broken = {"pages": f"{studio.url}/nowhere", "gifts": f"{studio.url}/nowhere"}
         async with aclosing(items_of(open_room(studio, session, "9999", **broken))) as items:

@@ -18,6 +18,7 @@ from services.danmu.adapters.huya import HuyaCodec
 from services.danmu.adapters.messages import Badge, ChatMessage, MessageKind
 from services.danmu.adapters.source import ConnectionChange
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.huya import field, struct
 from tests.studio.studio import Studio
 
@@ -172,7 +173,7 @@ async def take(items: AsyncIterator[ChatMessage | ConnectionChange], count: int)
 
 @pytest.mark.parametrize("room_id", [998, "lpl"])
 async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(room_id: object) -> None:
-    async with asyncio.timeout(20), Studio() as studio, aiohttp.ClientSession() as session:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio, aiohttp.ClientSession() as session:
         room = studio.huya.room(998, UID, "lpl")
         async with aclosing(items_of(open_room(studio, session, room_id))) as items:
             assert await take(items, 1) == ["connected"]
@@ -192,7 +193,7 @@ async def test_it_joins_a_room_beats_is_cut_off_and_comes_back(room_id: object) 
 )
 async def test_a_room_that_is_not_there_is_reported_and_asked_for_again(room_id: object, reason: str) -> None:
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(DEADLINE_S),
         Studio() as studio,
         aiohttp.ClientSession() as session,
         aclosing(items_of(open_room(studio, session, room_id))) as items,

@@ -13,6 +13,7 @@ from services.danmu import overlap
 from services.danmu.overlap import Arrival, Departure
 from services.danmu.store import Overlap, View
 from services.danmu.tests.test_danmu_runner import PLAN
+from tests.deadline import DEADLINE_S
 
 
 class Marks:
@@ -46,7 +47,7 @@ def lease(epoch: int) -> tuple[Lease, list[int]]:
 async def test_the_old_owner_releases_and_waits_until_the_new_one_is_in_the_room() -> None:
     marks, (held, given_up) = Marks(), lease(3)
     departure = Departure(marks, held, marks.changed, claim_s=10)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         leaving = asyncio.create_task(departure.wait_for_successor())
         while not given_up:  # noqa: ASYNC110 - the event is the waiting task's to clear
             await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from contracts.values import Chat
 from services.danmu.adapters.registry import UnknownChatKind, kinds, text_options
 from services.danmu.adapters.rooms import Rooms
 from services.danmu.tests.chat_driving import items_of
+from tests.deadline import DEADLINE_S
 from tests.studio.studio import Studio
 
 OPTIONS = {
@@ -32,7 +33,7 @@ def test_what_an_operator_may_set(kind: str, names: set[str]) -> None:
 
 
 async def test_a_tcp_chat_is_joined_within_the_policy_of_the_installation() -> None:
-    async with asyncio.timeout(20), Studio() as studio:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio:
         studio.douyu.room(9999)
         options = {"douyu": {"servers": studio.douyu.tcp, "pages": studio.url, "gifts": studio.url}}
         chat = Chat(kind="douyu", descriptor={"room_id": "9999"})
@@ -63,7 +64,7 @@ async def test_an_account_reaches_the_drivers_that_can_join_with_one_and_no_othe
         asked.append(account)
         return Login()
 
-    async with asyncio.timeout(20), Studio() as studio:
+    async with asyncio.timeout(DEADLINE_S), Studio() as studio:
         await studio.put_on_air("1001")
         options = {"bilibili": {"live_api": studio.url, "main_api": studio.url}, "twitch": {}}
         rooms = Rooms(EgressPolicy(allow_private=True), options, account_of)

@@ -112,7 +112,7 @@ def test_a_killed_process_loses_only_what_came_after_its_last_flush(tmp_path: Pa
     with child, child.stdout, child.stdin:
         assert child.stdout.readline() == "written\n"
         child.send_signal(signal.SIGKILL)
-        child.wait(timeout=30)
+        child.wait()
     journal = filled(tmp_path, 2, chat(999))
     assert texts(journal) == lines(*range(250), 999)
 

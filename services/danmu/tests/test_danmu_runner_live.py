@@ -9,6 +9,7 @@ from media.chat.message import ChatMessage, MessageKind, encode_line
 
 from services.danmu.live import BURST_S, MESSAGE_BYTES, LiveFeed
 from services.danmu.post import MAX_WAITING_BYTES, Post
+from tests.deadline import DEADLINE_S
 
 
 class Bus:
@@ -76,7 +77,7 @@ class Line:
 
     async def hear(self) -> None:
         self.heard.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await self.heard.wait()
 
 

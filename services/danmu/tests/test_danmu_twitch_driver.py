@@ -32,7 +32,7 @@ async def test_it_joins_anonymously_and_hears_the_channel() -> None:
 
 async def test_it_beats_and_answers_the_servers_pings() -> None:
     async with studio_and_session() as (studio, session):
-        studio.twitch.ping_s = 0.02
+        studio.twitch.ping_s = 0.02  # and as long as a test may take for the answer
         async with listening("twitch", CHANNEL, session, irc=studio.twitch.irc_url, times={"heartbeat_s": 0.02}) as (
             _,
             items,

@@ -12,7 +12,7 @@ from services.danmu.tests.chat_driving import listening, next_message, studio_an
 
 VIDEO = "dQw4w9WgXcQ"
 DESCRIPTOR: dict[str, object] = {"video_id": VIDEO}
-QUIET = {"heartbeat_s": 0.0, "silence_s": 10.0}
+QUIET = {"heartbeat_s": 0.0}
 
 
 async def test_it_polls_and_hands_on_what_is_said() -> None:
