@@ -16,6 +16,7 @@ from services.gateway.api.paging import Paging, _read
 from services.gateway.api.problems import Refusal
 from services.gateway.api.versions import _expected, etag, require
 from services.gateway.realtime.mailbox import Clients, Gone, Mailbox, TooManyClients
+from tests.deadline import DEADLINE_S
 
 
 async def test_a_mailbox_gives_what_was_put_in_and_nothing_in_vain():
@@ -44,7 +45,7 @@ async def test_closing_wakes_who_waits():
     clients.close()
 
     with pytest.raises(Gone) as gone:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await waiting
     assert not gone.value.too_slow
     with pytest.raises(TooManyClients):

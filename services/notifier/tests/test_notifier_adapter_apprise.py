@@ -24,6 +24,7 @@ from services.notifier.adapters.channel import (
     Target,
     Transient,
 )
+from tests.deadline import DEADLINE_S
 
 # Apprise's mail plugin imports a module that Python 3.13 removed.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -62,7 +63,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 def channel() -> Iterator[AppriseChannel]:
-    made = AppriseChannel(HOME, timeout_seconds=20)
+    made = AppriseChannel(HOME, timeout_seconds=DEADLINE_S)
     yield made
     made.close()
 
@@ -119,7 +120,7 @@ async def test_a_service_that_hangs_runs_into_the_timeout(receiver: Receiver) ->
     "address", ["json://127.0.0.1:{port}/x", "json://localhost:{port}/x", "gotify://127.0.0.1:{port}/Aabcdefghijklmn"]
 )
 async def test_private_addresses_are_refused(receiver: Receiver, address: str) -> None:
-    channel = AppriseChannel(EgressPolicy())
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=DEADLINE_S)
 
     outcome = await channel.send(Target(address.format(port=receiver.port)), NOTIFICATION)
 
@@ -142,7 +143,7 @@ async def test_a_name_that_changes_its_answer_after_the_check_leads_nowhere(
         return real(address, receiver.port if len(asked) > 1 else port, *more, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    channel = AppriseChannel(EgressPolicy(), timeout_seconds=20)
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=DEADLINE_S)
     try:
         outcome = await channel.send(Target(f"json://rebind.example:{receiver.port}/hidden"), NOTIFICATION)
     finally:
@@ -158,7 +159,7 @@ async def test_a_private_mail_server_is_refused(monkeypatch: pytest.MonkeyPatch)
         return [{"hostname": host, "host": "8.8.8.8", "port": port, "family": 2, "proto": 0, "flags": 0}]
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", public)
-    channel = AppriseChannel(EgressPolicy())
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=DEADLINE_S)
 
     outcome = await channel.send(Target("mailto://me:hidden@mail.example?smtp=10.0.0.1"), NOTIFICATION)
 
@@ -181,7 +182,7 @@ async def test_tokens_are_never_looked_up_as_names(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", lookup)
     monkeypatch.setattr(apprise_module, "_notify", lambda service, notification: True)
-    channel = AppriseChannel(EgressPolicy())
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=DEADLINE_S)
 
     assert isinstance(await channel.send(Target(address), NOTIFICATION), Delivered)
     assert looked_up == []
@@ -194,7 +195,7 @@ async def test_a_mail_domain_without_an_address_is_left_to_the_plugin(monkeypatc
 
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", unknown)
     monkeypatch.setattr(apprise_module, "_notify", lambda service, notification: True)
-    channel = AppriseChannel(EgressPolicy())
+    channel = AppriseChannel(EgressPolicy(), timeout_seconds=DEADLINE_S)
 
     outcome = await channel.send(
         Target("mailgun://user@mail.example/abcdef0123456789-abcdef01-abcdef01/to"), NOTIFICATION

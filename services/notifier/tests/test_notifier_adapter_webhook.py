@@ -24,6 +24,7 @@ from services.notifier.adapters.channel import (
     Transient,
 )
 from services.notifier.adapters.webhook import BODY_LIMIT, WebhookChannel, new_secret, signature
+from tests.deadline import DEADLINE_S
 
 HOME = EgressPolicy(allow_private=True)
 NOW = 1614265330.7
@@ -71,7 +72,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest.fixture
 def channel(session: aiohttp.ClientSession) -> WebhookChannel:
-    return WebhookChannel(session, HOME, timeout_seconds=10, clock=lambda: NOW)
+    return WebhookChannel(session, HOME, timeout_seconds=DEADLINE_S, clock=lambda: NOW)
 
 
 def answer(status: int, **headers: str) -> web.Response:
@@ -225,7 +226,9 @@ async def test_bad_targets_are_named_and_never_sent(channel: WebhookChannel, tar
 async def test_private_addresses_are_refused(receiver: Receiver) -> None:
     policy = EgressPolicy()
     async with open_session(policy) as session:
-        outcome = await WebhookChannel(session, policy).send(Target(receiver.url), NOTIFICATION)
+        outcome = await WebhookChannel(session, policy, timeout_seconds=DEADLINE_S).send(
+            Target(receiver.url), NOTIFICATION
+        )
 
     assert isinstance(outcome, Permanent)
     assert "loopback" in outcome.reason
@@ -239,7 +242,9 @@ async def test_a_name_that_resolves_to_a_private_address_is_refused(monkeypatch:
     monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", private)
     policy = EgressPolicy()
     async with open_session(policy) as session:
-        outcome = await WebhookChannel(session, policy).send(Target("https://inside.example/x"), NOTIFICATION)
+        outcome = await WebhookChannel(session, policy, timeout_seconds=DEADLINE_S).send(
+            Target("https://inside.example/x"), NOTIFICATION
+        )
 
     assert isinstance(outcome, Permanent)
     assert "private" in outcome.reason

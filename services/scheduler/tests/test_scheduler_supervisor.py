@@ -6,6 +6,7 @@ from contracts.values import Effective
 from services.scheduler.actor import Actor
 from services.scheduler.runner import Supervisor
 from services.scheduler.store import Watched
+from tests.deadline import DEADLINE_S
 
 
 def watched(id="a", **changes):
@@ -48,7 +49,8 @@ class Rig:
         assert self.supervisor.streamers == frozenset()
 
     async def next_check(self):
-        return await asyncio.wait_for(self.checks.get(), 5)
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.checks.get()
 
 
 async def test_every_listed_streamer_is_checked_at_once():
@@ -89,7 +91,8 @@ async def test_a_shorter_interval_takes_effect_without_waiting_for_the_old_one()
 
 async def test_a_crashed_actor_is_reported_and_started_again():
     async with Rig(watched("a"), fail_first=1) as rig:
-        crash = await asyncio.wait_for(rig.crashes.get(), 5)
+        async with asyncio.timeout(DEADLINE_S):
+            crash = await rig.crashes.get()
         assert crash.streamer_id == "a" and "no bus" in crash.error
         await rig.next_check()
 
