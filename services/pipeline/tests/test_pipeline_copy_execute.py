@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -20,6 +21,7 @@ from services.pipeline.adapters.files import Files, StorageOptions
 from services.pipeline.adapters.processor import Processors, Result, Task
 from services.pipeline.domain.destinations import Context
 from services.pipeline.tests.conftest import Crash, MemoryReceipts, artifact_of
+from tests.deadline import DEADLINE_S
 
 CONTEXT = Context("s1", streamer="Ada", title="../--evil; rm -rf", date="2026-01-02")
 
@@ -302,51 +304,48 @@ child.wait()
 """
 
 
-def is_gone(pid):
-    """Dead or a zombie of an init that reaps nobody."""
-    try:
-        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return True
+class Handles:
+    """Processes that run now. Their numbers may be others' soon after they ended, so each is held by a handle."""
 
-
-async def all_gone(pids):
-    async with asyncio.timeout(20):
+    def __init__(self, pids):
+        self.open = []
         for pid in pids:
-            try:
-                handle = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-            ended, loop = asyncio.Event(), asyncio.get_running_loop()
-            loop.add_reader(handle, ended.set)
-            try:
-                await ended.wait()
-            finally:
-                loop.remove_reader(handle)
-                os.close(handle)
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                self.open.append(os.pidfd_open(pid))
+
+    async def all_gone(self):
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(DEADLINE_S):
+            while self.open:
+                ended, handle = asyncio.Event(), self.open.pop()
+                loop.add_reader(handle, ended.set)
+                try:
+                    await ended.wait()
+                finally:
+                    loop.remove_reader(handle)
+                    os.close(handle)
 
 
 async def test_cancelling_ends_a_program_and_its_children(program, source, tmp_path, make_workspace):
     os.mkfifo(tmp_path / "pids")
     family = program(FAMILY.format(fifo=str(tmp_path / "pids")))
     running = asyncio.create_task(Execute([family]).run(execute_task(source, family), make_workspace()))
-    pids = [int(pid) for pid in (await asyncio.to_thread((tmp_path / "pids").read_text)).split()]
+    both = Handles(map(int, (await asyncio.to_thread((tmp_path / "pids").read_text)).split()))
+    assert len(both.open) == 2
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    await all_gone(pids)
-    assert len(pids) == 2 and all(map(is_gone, pids))
+    await both.all_gone()
 
 
 async def test_a_child_that_stays_behind_ends_with_its_program(program, source, tmp_path, make_workspace):
     os.mkfifo(tmp_path / "pids")
     parent = program(FAMILY.replace("child.wait()", "").format(fifo=str(tmp_path / "pids")))
     running = asyncio.create_task(Execute([parent]).run(execute_task(source, parent), make_workspace()))
-    pids = [int(pid) for pid in (await asyncio.to_thread((tmp_path / "pids").read_text)).split()]
-    async with asyncio.timeout(20):
+    both = Handles(map(int, (await asyncio.to_thread((tmp_path / "pids").read_text)).split()))
+    async with asyncio.timeout(DEADLINE_S):
         assert (await running).outputs == (source,)
-    await all_gone(pids)
-    assert all(map(is_gone, pids))
+    await both.all_gone()
 
 
 async def test_a_program_that_takes_too_long_is_refused(program, source, make_workspace):
