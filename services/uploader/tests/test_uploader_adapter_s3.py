@@ -322,7 +322,9 @@ async def test_a_state_that_does_not_fit_is_given_up(
     state, destination, expected = ledger.last, DESTINATION, CONTENT
     if change == "source":
         expected = CONTENT[::-1]
-        (tmp_path / "source.flv").write_bytes(expected)
+        # Another file of this name: one that is written over within a tick of the clock keeps its time.
+        (tmp_path / "another.flv").write_bytes(expected)
+        (tmp_path / "another.flv").replace(tmp_path / "source.flv")
         source = ArtifactSource(source.storage, source.key)
     elif change == "destination":
         destination = "s3://archive/elsewhere.flv"
