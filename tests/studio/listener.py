@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import imageio_ffmpeg
 
+from deploy.embedded.ports import free_port
+
 from .ffmpeg import codecs as encoding
 from .ffmpeg import test_card
 from .options import RoomOptions
@@ -63,6 +65,9 @@ async def _serve(output: list[str], audio_codec: str) -> None:
 
 
 def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """None of those the kernel gives away: it is released here, and nobody else gets it before ffmpeg binds it."""
+    while True:
+        port = free_port()
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

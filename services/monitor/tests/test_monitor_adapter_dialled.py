@@ -17,6 +17,7 @@ from contracts.values import Network
 from services.monitor.adapters.dialled import Dialled
 from services.monitor.adapters.platform import ChannelRef, ChannelRefused, Probe, ProbeFailed, Refusal, UnsupportedUrl
 from services.monitor.adapters.registry import AdapterOptions
+from tests.deadline import DEADLINE_S
 from tests.studio.listener import listener
 from tests.studio.proxy import Proxy
 
@@ -26,14 +27,14 @@ FFMPEG = locate_ffmpeg("", setting="")
 
 async def probed(url: str, policy: EgressPolicy = HOME, **how: Any) -> Probe:
     media_s = how.pop("media_s", 8.0)
-    adapter = Dialled(policy, FFMPEG, timeout_seconds=20, media_s=media_s)
+    adapter = Dialled(policy, FFMPEG, timeout_seconds=DEADLINE_S, media_s=media_s)
     async with aiohttp.ClientSession() as session, adapter.turn():
         return await adapter.probe(ChannelRef(url, **how), session)
 
 
 async def seen_live(url: str, **how: Any) -> Probe:
     """The first answer that is live: who listens is started anew whenever somebody left."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         while not (found := await probed(url, **how)).live:
             pass
     return found
@@ -85,21 +86,31 @@ async def test_the_passphrase_may_come_from_a_credential() -> None:
 
 async def test_a_wrong_passphrase_is_no_silence() -> None:
     async with listener("srt", passphrase="long-enough-secret") as url:
+        wrong = url.replace("long-enough-secret", "another-long-secret")
         with pytest.raises(ChannelRefused, match="passphrase") as refused:
-            await probed(url.replace("long-enough-secret", "another-long-secret"))
+            async with asyncio.timeout(DEADLINE_S):
+                while not (await probed(wrong)).live:  # nobody listens yet
+                    pass
     assert refused.value.reason is Refusal.PRIVATE
     assert "secret" not in str(refused.value)
 
 
 async def test_a_server_that_accepts_and_has_nothing_is_offline() -> None:
-    async with silence() as (port, accepted):
-        probing = asyncio.create_task(probed(f"rtmp://127.0.0.1:{port}/live/s3cret-key", media_s=1.0))
-        async with asyncio.timeout(20):
-            await accepted.wait()
-        assert "s3cret" not in repr(programs())
-        assert len(programs()) == 1
-        assert (await probing).live is False
+    async with silence() as (port, _):
+        assert (await probed(f"rtmp://127.0.0.1:{port}/live/key", media_s=1.0)).live is False
     assert programs() == []
+
+
+async def test_the_address_is_in_no_command_line_and_a_check_that_is_given_up_leaves_no_program() -> None:
+    async with silence() as (port, accepted):
+        probing = asyncio.create_task(probed(f"rtmp://127.0.0.1:{port}/live/s3cret-key", media_s=DEADLINE_S))
+        async with asyncio.timeout(DEADLINE_S):
+            await accepted.wait()
+        (program,) = programs()
+        assert "s3cret" not in repr(program)
+        probing.cancel()
+        await asyncio.gather(probing, return_exceptions=True)
+        assert programs() == []
 
 
 async def test_what_is_being_received_is_not_tried() -> None:

@@ -20,6 +20,7 @@ from services.monitor.adapters.platform import (
     Refusal,
     UnsupportedUrl,
 )
+from tests.deadline import DEADLINE_S
 
 FLV = b"FLV\x01\x05\x00\x00\x00\x09\x00\x00\x00\x00"
 MEDIA = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:4,\n7.ts\n"
@@ -75,7 +76,7 @@ def endless(first: bytes, site: Site) -> Handler:
     return handler
 
 
-async def probe(site: Site, path: str, *, sniff: bool = False, timeout: float = 20.0) -> Probe:
+async def probe(site: Site, path: str, *, sniff: bool = False, timeout: float = DEADLINE_S) -> Probe:
     async with open_session(EgressPolicy(allow_private=True)) as session:
         adapter = DirectAdapter(sniff=sniff, timeout_seconds=timeout)
         return await adapter.probe(ChannelRef(site.base + path), session)
@@ -106,7 +107,7 @@ async def test_a_stream_that_pauses_after_its_header_is_live(site: Site) -> None
 
     site.handler = handler
 
-    assert (await probe(site, "/app/room.flv", timeout=5.0)).live
+    assert (await probe(site, "/app/room.flv")).live
     released.set()
 
 

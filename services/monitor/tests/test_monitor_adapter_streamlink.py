@@ -26,6 +26,7 @@ from services.monitor.adapters.platform import (
     UnsupportedUrl,
 )
 from services.monitor.adapters.streamlink import StreamlinkAdapter, _new_session
+from tests.deadline import DEADLINE_S
 from tests.studio.proxy import Proxy
 
 MASTER = """#EXTM3U
@@ -95,7 +96,9 @@ def session_with(site: Site, behaviour: Behaviour) -> Callable[[], Any]:
 def ask(site: Site) -> Iterator[Callable[..., Any]]:
     adapters: list[StreamlinkAdapter] = []
 
-    async def probe(behaviour: Behaviour, *, policy: EgressPolicy = HOME, timeout: float = 20.0, **ref: Any) -> Probe:
+    async def probe(
+        behaviour: Behaviour, *, policy: EgressPolicy = HOME, timeout: float = DEADLINE_S, **ref: Any
+    ) -> Probe:
         adapter = StreamlinkAdapter(policy, timeout_seconds=timeout, make_session=session_with(site, behaviour))
         adapters.append(adapter)
         async with open_session(policy) as session:
@@ -308,7 +311,7 @@ async def test_cookies_go_to_the_site_and_to_nobody_else(site: Site) -> None:
         plugin.session.http.get(f"{site.base}/nobody", acceptable_status=[404])
         return {}
 
-    adapter = StreamlinkAdapter(HOME, make_session=session_with(site, reach))
+    adapter = StreamlinkAdapter(HOME, timeout_seconds=DEADLINE_S, make_session=session_with(site, reach))
     async with open_session(HOME) as session:
         url = f"{site.base}/channel/anna"
         probe = await adapter.probe(ChannelRef(url, login=Login(("127.0.0.1",), {"auth": "1"})), session)

@@ -30,6 +30,7 @@ from services.monitor.adapters.platform import (
 )
 from services.monitor.adapters.registry import AdapterOptions
 from services.monitor.adapters.ytdlp import YtDlpAdapter
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 from tests.studio.proxy import Proxy
 
@@ -40,7 +41,7 @@ COOKIE, HEADER = "c00kie-s3cret", "h3ader-s3cret"
 @asynccontextmanager
 async def asking(policy: EgressPolicy = HOME, **options: Any) -> AsyncIterator[Any]:
     """A function that asks an adapter about a page."""
-    adapter = YtDlpAdapter(policy, **{"timeout_seconds": 60.0, **options})
+    adapter = YtDlpAdapter(policy, **{"timeout_seconds": DEADLINE_S, **options})
     async with open_session(policy) as session:
 
         async def ask(url: str, **how: Any) -> Probe:
@@ -93,7 +94,7 @@ async def test_a_page_that_hangs_and_a_check_that_is_given_up_leave_no_process()
     async with Studio() as studio, asking() as ask:
         await studio.create_room("1")
         hanging = asyncio.create_task(ask(studio.plain_page_url("1") + "/hang"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             await studio.pages.hanging.wait()
         (process,) = processes()
         hanging.cancel()

@@ -16,6 +16,7 @@ from contracts.values import EngineName, Network
 from services.monitor.adapters.platform import ProbeFailed, UnknownSite
 from services.monitor.adapters.registry import AdapterOptions, load_adapters
 from services.monitor.probing import Prober
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 from tests.studio.proxy import Proxy
 
@@ -46,9 +47,11 @@ async def prober(accounts: dict[str, Login], bilibili: str = "") -> AsyncIterato
         return accounts[account]
 
     own = {"api": bilibili, "nav": bilibili, "pages": f"{bilibili.removeprefix('http://')}/bili"}
-    registry = load_adapters(AdapterOptions(policy=HOME, platforms={"bilibili": own} if bilibili else {}))
+    registry = load_adapters(
+        AdapterOptions(policy=HOME, timeout_seconds=DEADLINE_S, platforms={"bilibili": own} if bilibili else {})
+    )
     ears = Ears()
-    made = Prober(registry, HOME, ears, account_of, timeout_s=20)  # type: ignore[arg-type]
+    made = Prober(registry, HOME, ears, account_of, timeout_s=DEADLINE_S)  # type: ignore[arg-type]
     await made.start()
     try:
         yield made, ears
