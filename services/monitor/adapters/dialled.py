@@ -6,8 +6,7 @@ import asyncio
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -31,6 +30,7 @@ from services.monitor.adapters.platform import (
     UnsupportedUrl,
 )
 from services.monitor.adapters.registry import AdapterOptions, adapter
+from services.monitor.adapters.turns import Turns
 
 AT_ONCE: Final = 4
 """Where nothing is published, ffmpeg waits for the whole time; each has 25 MB meanwhile, 7 of its own."""
@@ -79,14 +79,12 @@ class Dialled:
         media_s: float = MEDIA_S,
     ) -> None:
         self._policy, self._ffmpeg, self._timeout_s, self._media_s = policy, ffmpeg, timeout_seconds, media_s
-        self._room = asyncio.Semaphore(at_once)
+        self._turns = Turns(self.name, at_once, timeout_seconds)
 
     @classmethod
     def configured(cls, options: AdapterOptions) -> Self:
         """Make the adapter from the installation's options; raises ValueError for an `at_once` below 1, RuntimeError without an ffmpeg."""
         at_once = int(options.of(cls.name).get("at_once", AT_ONCE))
-        if at_once < 1:
-            raise ValueError("dialled: at_once is at least 1")
         ffmpeg = locate_ffmpeg(options.ffmpeg, setting="MONITOR_FFMPEG")
         return cls(options.policy, ffmpeg, timeout_seconds=options.timeout_seconds, at_once=at_once)
 
@@ -98,18 +96,9 @@ class Dialled:
         """See `PlatformAdapter`: the host, though these protocols have no cookies."""
         return (URL(url).raw_host or "",)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """See `Queueing`."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._room.acquire()
-        except TimeoutError:
-            raise ProbeFailed("other addresses are being tried; see dialled.at_once of the monitor") from None
-        try:
-            yield
-        finally:
-            self._room.release()
+        return self._turns.one()
 
     async def probe(self, channel: ChannelRef, session: aiohttp.ClientSession) -> Probe:
         """See `PlatformAdapter`."""

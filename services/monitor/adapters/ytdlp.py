@@ -7,7 +7,6 @@ downloader finds out when it plays it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ from services.monitor.adapters.platform import (
     UnsupportedUrl,
 )
 from services.monitor.adapters.registry import AdapterOptions, adapter
+from services.monitor.adapters.turns import Turns
 
 AT_ONCE: Final = 2
 """Processes, and so looks at the same time; each has 75 MB while it lives."""
@@ -60,7 +60,7 @@ class YtDlpAdapter:
         self, policy: EgressPolicy, *, timeout_seconds: float = 20.0, at_once: int = AT_ONCE, keep_s: float = KEEP_S
     ) -> None:
         self._policy, self._timeout_s = policy, timeout_seconds
-        self._room = asyncio.Semaphore(at_once)
+        self._turns = Turns(self.name, at_once, timeout_seconds)
         self._pages = Pages(keep_s=keep_s, time_limit_s=timeout_seconds)
 
     @classmethod
@@ -68,8 +68,8 @@ class YtDlpAdapter:
         """Make the adapter from the installation's options; raises ValueError for `at_once` and `keep_s` that are no positive numbers."""
         own = options.of(cls.name)
         at_once, keep_s = int(own.get("at_once", AT_ONCE)), float(own.get("keep_s", KEEP_S))
-        if at_once < 1 or not 0 <= keep_s <= 3600:
-            raise ValueError("ytdlp: at_once is at least 1, keep_s between 0 and 3600")
+        if not 0 <= keep_s <= 3600:
+            raise ValueError("ytdlp: keep_s is between 0 and 3600")
         return cls(options.policy, timeout_seconds=options.timeout_seconds, at_once=at_once, keep_s=keep_s)
 
     def matches(self, url: str) -> bool:
@@ -88,18 +88,12 @@ class YtDlpAdapter:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """See `Queueing`."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._room.acquire()
-        except TimeoutError:
-            raise ProbeFailed("yt-dlp is busy with other pages; see ytdlp.at_once of the monitor") from None
-        try:
-            await self._pages.prepare()
+        async with self._turns.one():
+            try:
+                await self._pages.prepare()
+            except PageFailed as error:
+                raise ProbeFailed(str(error)) from None
             yield
-        except PageFailed as error:
-            raise ProbeFailed(str(error)) from None
-        finally:
-            self._room.release()
 
     async def probe(self, channel: ChannelRef, session: aiohttp.ClientSession) -> Probe:
         """See `PlatformAdapter`; `session` is unused, as yt-dlp brings its own client, in a process of its own."""

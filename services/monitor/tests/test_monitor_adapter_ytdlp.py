@@ -269,8 +269,8 @@ async def test_only_so_many_look_at_the_same_time() -> None:
         await studio.create_room("1")
         page = studio.plain_page_url("1") + "/hang"
         results = await asyncio.gather(*(ask(page) for _ in range(3)), return_exceptions=True)
-    said = sorted(str(one) for one in results)
-    assert "busy" in said[-1]
+    said = [str(one) for one in results]
+    assert sum("busy" in one for one in said) >= 1
     assert all(isinstance(one, ProbeFailed) for one in results)
     assert sum("in time" in one for one in said) >= 1
 
