@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from aiohttp import WSMsgType, web
 
-WAIT_S = 60.0
+from tests.deadline import DEADLINE_S
 
 
 class Socket:
@@ -97,9 +97,9 @@ class Platform:
         """Return when at least so many are in the room (0: none). Raises TimeoutError."""
         await self.wait(lambda: len(self.rooms[room]) >= viewers if viewers else not self.rooms[room])
 
-    async def wait(self, true: Callable[[], bool], within_s: float = WAIT_S) -> None:
+    async def wait(self, true: Callable[[], bool]) -> None:
         """Return when a condition holds, which is looked at whenever something happened. Raises TimeoutError."""
-        async with asyncio.timeout(within_s), self._news:
+        async with asyncio.timeout(DEADLINE_S), self._news:
             await self._news.wait_for(true)
 
     async def tell(self) -> None:

@@ -19,12 +19,10 @@ from .platform import Platform, Socket
 
 _ESCAPES = {";": "\\:", " ": "\\s", "\\": "\\\\", "\r": "\\r", "\n": "\\n"}
 _SERVER = ":tmi.twitch.tv"
-ANSWER_S = 60.0
-"""How long a visitor may take to answer a ping."""
 
 
 class TwitchChat(Platform):
-    """Rooms are channels' login names. `ping_s`: how long after an answer the server pings again; who does not answer is cut."""
+    """Rooms are channels' login names. `ping_s`: how long after an answer the server pings again; who does not answer in time is cut."""
 
     def __init__(self, ping_s: float = 300.0) -> None:
         super().__init__()
@@ -139,7 +137,7 @@ class TwitchChat(Platform):
                 heard = len(socket.got)
                 await socket.send("PING :tmi.twitch.tv\r\n")
                 try:
-                    await self.wait(partial(_answered, socket, heard), ANSWER_S)
+                    await self.wait(partial(_answered, socket, heard))
                 except TimeoutError:
                     socket.cut()
 
