@@ -145,6 +145,27 @@ def test_source_times_of_a_file_repair_lie_at_their_frames(limit):
             assert alignment.from_source(source[bytes(tag.payload)]) == tag.timestamp
 
 
+def test_a_channel_that_stays_on_its_clock_lies_there_and_is_found_where_the_other_one_jumped():
+    # Given pictures whose clock jumps by just more than is taken for a pause, and sound whose clock does not
+    pictures = [flv.video(0, 1, key=True), flv.video(541, 2, key=True)]
+    sounds = [flv.audio(at, 100 + at) for at in range(80, 570, 23)]
+    source = {bytes(tag.payload): tag.timestamp for tag in [*pictures, *sounds]}
+    # When they are recorded
+    recording = flv.record(flv.stream(pictures[0], flv.audio(0, 3), pictures[1], *sounds))
+    (event,), (content,) = recording.of(SegmentCompleted), recording.contents
+    (jump,) = event.repairs
+    alignment = Alignment.of(
+        event.repairs, start_ms=event.start_ms, source_ms=event.source_ms, duration_ms=event.duration_ms
+    )
+    # Then the second picture follows the first, and is found there
+    assert (jump.kind, jump.output_timestamp) == (RepairKind.TIMESTAMP_JUMP, 33)
+    assert alignment.from_source(541) == 33
+    # And the sound keeps its time, and what of it the clock of the pictures left out is found where they go on
+    kept = [tag for tag in flv.media(content) if bytes(tag.payload) in source and tag.type == 8]
+    assert [tag.timestamp for tag in kept] == [tag.timestamp for tag in sounds]
+    assert {alignment.from_source(tag.timestamp) for tag in sounds if tag.timestamp < 541} == {33}
+
+
 def test_sound_from_before_the_first_keyframe_is_found_at_the_start_of_the_file():
     # Given a stream whose first sound comes behind the first keyframe and was heard before it
     tags = [flv.video(5000, 1, key=True), flv.audio(4984, 2), *flv.gop(5040, 3)[1:]]

@@ -15,8 +15,8 @@ from media.flv.recorder import Limits, SegmentCompleted
 from media.flv.recover import recover
 from media.flv.tag import AUDIO, VIDEO, Tag
 from media.repair import RepairKind, RepairOptions
-from media.repair.alignment import Alignment
-from media.repair.model import MOVES
+from media.repair.alignment import Alignment, Move
+from media.repair.model import MOVES, wrapped
 
 from libs.media.tests import flv_streams as flv
 
@@ -315,26 +315,49 @@ def test_what_moves_the_timeline_is_told_with_the_file_it_lies_in(source, limits
 
 @settings(max_examples=150)
 @given(connections())
-def test_each_frame_is_found_by_its_source_time_where_that_is_unique(source):
-    # Given a source of one connection whose time stamps each occur once
+def test_each_frame_lies_where_a_clock_of_the_map_says_and_is_found_there_while_that_clock_counts(source):
+    # Given a source of one connection, of which no frame had to be moved against its own channel
     tags = without_junk(source[:1])[0]
-    times = Counter(tag.timestamp & 0xFFFFFFFF for tag in tags if tag.is_media)
     recording = repaired([tags])
-    if len(recording.contents) != 1 or any(repair.kind is RepairKind.TIMESTAMP_REBOUND for repair in recording.repairs):
+    kinds = {repair.kind for repair in recording.repairs}
+    if len(recording.contents) != 1 or kinds & {RepairKind.TIMESTAMP_REBOUND, RepairKind.INTERLEAVE}:
         return
     (event,) = recording.of(SegmentCompleted)
     alignment = Alignment.of(
         event.repairs, start_ms=event.start_ms, source_ms=event.source_ms, duration_ms=event.duration_ms
     )
     written = {bytes(tag.payload): tag.timestamp for tag in flv.media(recording.contents[0])}
-    if RepairKind.INTERLEAVE in {repair.kind for repair in recording.repairs}:
-        return
-    moves = [repair for repair in event.repairs if repair.kind in MOVES]
-    if any(repair.amount < 0 for repair in moves):
-        return  # source times overlap: the later place counts, which is right for only one of them
-    for tag in tags:
-        if tag.is_media and times[tag.timestamp & 0xFFFFFFFF] == 1 and bytes(tag.payload) in written:
-            found = alignment.from_source(tag.timestamp & 0xFFFFFFFF)
+    for tag in (tag for tag in tags if tag.is_media and bytes(tag.payload) in written):
+        place, found = written[bytes(tag.payload)], alignment.from_source(tag.timestamp & 0xFFFFFFFF)
+        # Then each frame lies exactly where one of the clocks says
+        told = [n for n, clock in enumerate(alignment.moves) if _shows(clock, place, tag.timestamp)]
+        assert told
+        counts = _counting(alignment.moves, place)
+        if counts in told and not _went_back(alignment.moves):
+            assert found == place
+        elif counts in told:
+            # a source time that occurs twice is found at its later place
             assert found is not None
-            # Around a jump one channel may still be on the old clock.
-            assert abs(found - written[bytes(tag.payload)]) <= JUMP
+            assert found >= place
+            assert _shows(alignment.moves[_counting(alignment.moves, found)], found, tag.timestamp)
+        elif not _went_back(alignment.moves):
+            # one channel changed its clock later than the other, or with earlier frames: found between there and its place
+            assert found is not None
+            left = [alignment.moves[n + 1].at_ms for n in told if n < counts]
+            reached = [alignment.moves[n].at_ms for n in told if n > counts]
+            assert left[-1] <= found <= place if left else place <= found <= reached[0]
+
+
+def _shows(clock: Move, place: int, source: int) -> bool:
+    return clock.source_ms is not None and place - clock.at_ms == wrapped(source - clock.source_ms)
+
+
+def _counting(clocks: tuple[Move, ...], place: int) -> int:
+    """Which clock counts at a place: the last that began there or before."""
+    return max(n for n, clock in enumerate(clocks) if clock.at_ms <= place)
+
+
+def _went_back(clocks: tuple[Move, ...]) -> bool:
+    return any(
+        wrapped(after.source_ms - before.source_ms) < after.at_ms - before.at_ms for before, after in pairwise(clocks)
+    )

@@ -17,6 +17,11 @@ in `segment_completed.repairs` and in `repair.json` (see `media.repair.records`)
 All other kinds move nothing: they may be summed up (`count` > 1) and have `lost_ms` 0. An entry without `lost_ms` (the gaps of HLS
 recordings, whose files keep the time of what they miss) moves nothing either.
 
+Audio and video each change the clock with their own frames. A channel that stays within `jump_ms` of where it was keeps its clock when the
+other one jumps, for as long as it does so, and one whose first frame of the new clock is a little earlier than that of the other is put a
+little before the entry. Each frame lies exactly where one of the entries (or the file's own start) says. `Alignment.from_source` goes by the
+entry that counts; while the clock only went ahead it finds a frame of another entry between where that changed and the frame's own place.
+
 A stopwatch position is measured from the segment's `started_at`, the moment at which its first media was on air.
 """
 
@@ -85,7 +90,8 @@ class Alignment:
     def from_source(self, source_ms: int) -> int | None:
         """The file position of a timestamp of the source (the clock may wrap at 2^32); None when no recorded place tells.
 
-        Where the clock went back a timestamp occurs twice: the later one counts. A timestamp in a gap lies where the media goes on.
+        Where the clock went back a timestamp occurs twice: the later one counts. A timestamp in a gap lies where the media goes on, also that
+        of a channel which stays on the old clock there.
         """
         known = [(move.at_ms, move.source_ms) for move in self.moves if move.source_ms is not None]
         end = None if self.duration_ms is None else self.duration_ms + 1
