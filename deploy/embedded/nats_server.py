@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +108,7 @@ class NatsServer:
         """
         return credentials_url(user, LOOPBACK, self.port)
 
-    def start(self, timeout: float = 15.0) -> None:
+    def start(self, timeout: float = 60.0) -> None:
         """Start the server and return when it serves JetStream.
 
         A server that an earlier crash left running on this folder is stopped first.
@@ -141,7 +143,7 @@ class NatsServer:
             self._process.wait()
         self._process = None
 
-    def restart(self, timeout: float = 15.0) -> None:
+    def restart(self, timeout: float = 60.0) -> None:
         """Stop the server if it runs, and start it on the same port with the same data."""
         port = self.port
         self.stop()
@@ -194,7 +196,7 @@ class NatsServer:
             if not self.running:
                 raise self._failure(port)
             info = read_info(port)
-            # The name tells our server from a stranger that took the port between the check and the bind.
+            # The name tells our server from another one that took the port between the check and the bind.
             if info.get("server_name") == self._server_name and info.get("jetstream"):
                 return
             time.sleep(_POLL_SECONDS)
@@ -218,7 +220,8 @@ class NatsServer:
 
     @property
     def _server_name(self) -> str:
-        return f"aircheck-{self.port}"
+        """One for each folder, so that two systems that pick the same port are not taken for each other."""
+        return f"aircheck-{self.port}-{zlib.crc32(os.fsencode(self.folder)):08x}"
 
     def _config(self, port: int) -> NatsConfig:
         return NatsConfig(

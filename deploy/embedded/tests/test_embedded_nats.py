@@ -17,13 +17,15 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
+from deploy.embedded import nats_server
 from deploy.embedded.nats_config import NatsConfig, NatsLimits, NatsUser
 from deploy.embedded.nats_server import NatsServer, nats_binary, read_info
+from deploy.embedded.ports import free_port
 from deploy.embedded.process import EngineError, PortTakenError, is_alive
 from deploy.embedded.tests.crash import orphan, until
+from tests.deadline import DEADLINE_S as DEADLINE
 
 pytestmark = pytest.mark.engines
-DEADLINE = 60
 # bcrypt, cost 4, of "open sesame".
 BCRYPT = "$2a$04$abcdefghijklmnopqrstuu/LVz6MZlItEy42I2juLihZ66HnQx/cy"
 
@@ -40,7 +42,7 @@ async def connect(url: str, **options: str) -> Client:
 
     client = Client()
     try:
-        await client.connect(url, connect_timeout=5, allow_reconnect=False, error_cb=ignore, **options)
+        await client.connect(url, connect_timeout=DEADLINE, allow_reconnect=False, error_cb=ignore, **options)
     except nats.errors.Error:
         # nats-py leaves the socket of a refused connection open.
         await client.close()
@@ -50,14 +52,14 @@ async def connect(url: str, **options: str) -> Client:
 
 async def store(url: str, payload: bytes) -> None:
     client = await connect(url)
-    await client.jetstream().add_stream(name="KEPT", subjects=["kept.>"])
-    await client.jetstream().publish("kept.one", payload)
+    await client.jetstream(timeout=DEADLINE).add_stream(name="KEPT", subjects=["kept.>"])
+    await client.jetstream(timeout=DEADLINE).publish("kept.one", payload)
     await client.close()
 
 
 async def stored(url: str) -> bytes | None:
     client = await connect(url)
-    message = await client.jetstream().get_last_msg("KEPT", "kept.one")
+    message = await client.jetstream(timeout=DEADLINE).get_last_msg("KEPT", "kept.one")
     await client.close()
     return message.data
 
@@ -104,7 +106,7 @@ async def test_wipe_forgets_every_stream_and_refuses_a_running_server(server: Na
     server.wipe()
     server.start()
     client = await connect(server.url)
-    assert await client.jetstream().streams_info() == []
+    assert await client.jetstream(timeout=DEADLINE).streams_info() == []
     await client.close()
 
 
@@ -136,12 +138,11 @@ async def test_a_user_may_do_what_it_was_given_and_nothing_else(folder: Path) ->
         async def on_error(error: Exception) -> None:
             await refused.put(str(error).lower())
 
-        as_writer = await nats.connect(
-            server.url, user="writer", password=awkward, error_cb=on_error, allow_reconnect=False
-        )
-        as_reader = await nats.connect(server.url_for(reader), error_cb=on_error, allow_reconnect=False)
+        options = {"error_cb": on_error, "allow_reconnect": False, "connect_timeout": DEADLINE}
+        as_writer = await nats.connect(server.url, user="writer", password=awkward, **options)
+        as_reader = await nats.connect(server.url_for(reader), **options)
         subscription = await as_reader.subscribe("evt.>")
-        await as_reader.flush()
+        await as_reader.flush(DEADLINE)
         # when / then: what is allowed arrives
         await as_writer.publish("evt.writer.one", b"1")
         assert (await subscription.next_msg(DEADLINE)).data == b"1"
@@ -179,6 +180,21 @@ def test_a_taken_port_is_named(folder: Path) -> None:
         with pytest.raises(PortTakenError, match=str(port)):
             server.start()
         assert not server.running
+
+
+def test_another_server_that_was_faster_on_the_port_is_not_taken_for_ours(
+    server: NatsServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a server that binds between another one's look at the port and its bind
+    server.start()
+    monkeypatch.setattr(nats_server, "port_is_free", lambda _: True)
+    late = NatsServer(folder / "late", port=server.port)
+    # when
+    with pytest.raises(PortTakenError, match=str(server.port)):
+        late.start()
+    # then
+    assert not late.running
+    assert server.running
 
 
 def test_a_server_that_cannot_start_says_why(folder: Path) -> None:
@@ -241,14 +257,13 @@ def test_a_server_started_by_a_thread_outlives_the_thread(server: NatsServer) ->
     thread.start()
     thread.join(DEADLINE)
     # The signal of a dying parent thread would be on its way now: the answer to the next one proves that it is not.
-    assert read_info(server.port)["server_name"] == f"aircheck-{server.port}"
+    assert read_info(server.port, timeout=DEADLINE)["jetstream"]
     with pytest.raises(psutil.TimeoutExpired):
         psutil.Process(server.pid).wait(0.5)
 
 
 def test_a_monitoring_port_answers_on_loopback(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        monitoring = probe.getsockname()[1]
+    monitoring = free_port()
     server = NatsServer(folder / "nats", monitoring_port=monitoring)
     server.start()
     try:
@@ -266,10 +281,11 @@ async def test_limits_and_syncing_reach_the_server(folder: Path) -> None:
     try:
         client = await connect(server.url)
         assert client.max_payload == 4_096
+        streams = client.jetstream(timeout=DEADLINE)
         with pytest.raises(nats.js.errors.APIError, match="insufficient"):
-            await client.jetstream().add_stream(name="BIG", subjects=["big"], max_bytes=5_000_001)
+            await streams.add_stream(name="BIG", subjects=["big"], max_bytes=5_000_001)
         with pytest.raises(nats.js.errors.APIError, match="insufficient"):
-            await client.jetstream().add_stream(name="BIG", subjects=["big"], max_bytes=3_000_001, storage="memory")
+            await streams.add_stream(name="BIG", subjects=["big"], max_bytes=3_000_001, storage="memory")
         await client.close()
     finally:
         server.stop()
