@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.deadline import DEADLINE_S
+
 START_ENGINES = """
 import sys, time
 from pathlib import Path
+
+from tests.deadline import DEADLINE_S
 from deploy.embedded.nats_server import NatsServer
 from deploy.embedded.postgres_server import PostgresServer
 folder = Path(sys.argv[1])
@@ -45,12 +49,12 @@ def supervisor(folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]
 def orphan(argv: list[str]) -> int:
     """Start `argv` so that it outlives the process that started it; return its pid."""
     result = subprocess.run(
-        [sys.executable, "-c", START_ORPHAN, *argv], check=True, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", START_ORPHAN, *argv], check=True, capture_output=True, text=True, timeout=DEADLINE_S
     )
     return int(result.stdout)
 
 
-async def until(condition: Callable[[], bool], deadline: float = 30.0) -> None:
+async def until(condition: Callable[[], bool], deadline: float = DEADLINE_S) -> None:
     """Wait for something that a process of another parent does; TimeoutError after `deadline` seconds."""
     async with asyncio.timeout(deadline):
         while not condition():  # noqa: ASYNC110 - a file or a process tells nobody when it changes

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -28,6 +28,16 @@ sys.stdin.read()
 if child:
     os.waitpid(child, 0)
 """
+GROW = f"""
+import mmap, sys
+print("small", flush=True)
+sys.stdin.readline()
+pages = mmap.mmap(-1, {SIZE})
+for offset in range(0, {SIZE}, mmap.PAGESIZE):
+    pages[offset] = 1
+print("grown", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_shared_page_counts_once_in_the_total() -> None:
@@ -48,11 +58,20 @@ def test_a_shared_page_counts_once_in_the_total() -> None:
 
 
 def test_memory_that_grows_is_seen() -> None:
-    before = footprint(os.getpid()).total_bytes
-    with mmap.mmap(-1, SIZE) as pages:
-        for offset in range(0, SIZE, mmap.PAGESIZE):
-            pages[offset] = 1
-        after = footprint(os.getpid()).total_bytes
+    # given: a process that does nothing else, as this one and its children do
+    argv = [sys.executable, "-c", GROW]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"small\n"
+        before = footprint(process.pid).total_bytes
+        # when
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"grown\n"
+        after = footprint(process.pid).total_bytes
+        process.communicate()
+    # then
     assert after - before > SIZE * 9 // 10
 
 
@@ -65,7 +84,7 @@ def test_trees_that_overlap_count_once() -> None:
 
 
 def test_a_process_that_does_not_run_is_an_error() -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as child:
-        child.wait()
+    # the number that no process gets: proc_sys_kernel(5)
+    beyond = int(Path("/proc/sys/kernel/pid_max").read_text())
     with pytest.raises(psutil.NoSuchProcess):
-        footprint(child.pid)
+        footprint(beyond)

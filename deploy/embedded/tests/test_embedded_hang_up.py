@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.embedded.process import is_alive
 from deploy.embedded.system import stop_signals
+from tests.deadline import DEADLINE_S
 from tests.system import SystemProcess
 
 
@@ -33,10 +35,10 @@ async def test_a_closed_terminal_stops_the_system_in_order(tmp_path: Path) -> No
         os.kill(system.pid, signal.SIGHUP)
         # then: it ends by itself, after the services and the engines
         assert system._process is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             assert await system._process.wait() == 0
     assert "stopped; everything is kept" in (tmp_path / "s" / "output.txt").read_text()
-    assert [process for process in family if process.is_running()] == []
+    assert [process for process in family if is_alive(process)] == []
 
 
 @pytest.mark.usefixtures("in_a_terminal")

@@ -12,8 +12,9 @@ from deploy.embedded.ports import NoFreePortError, free_port, port_is_free
 
 
 def test_a_listening_port_is_not_free_until_it_is_closed() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    # one that the kernel gives to no client as soon as it is closed
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
         assert not port_is_free(port)
     assert port_is_free(port)
 
