@@ -17,8 +17,6 @@ from tests.deadline import DEADLINE_S
 from .urls import StudioUrls
 
 _REPOSITORY = Path(__file__).parents[2]
-_START_S = 30.0
-_STOP_S = 15.0
 _ERRORS: dict[int, type[Exception]] = {404: KeyError, 408: TimeoutError, 422: ValueError}
 
 
@@ -162,7 +160,7 @@ class StudioProcess(StudioClient):
             stdout=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(_START_S):
+            async with asyncio.timeout(DEADLINE_S):
                 line = await self._process.stdout.readline()
             self.url = json.loads(line)["url"]
         except BaseException:
@@ -180,7 +178,7 @@ class StudioProcess(StudioClient):
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            async with asyncio.timeout(_STOP_S):
+            async with asyncio.timeout(DEADLINE_S):
                 await self._process.wait()
         except TimeoutError:
             self._process.kill()

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from urllib.parse import urlsplit, urlunsplit
+
+from tests.deadline import DEADLINE_S
 
 _READ_BYTES = 1 << 16
 _SLICE_S = 0.05
@@ -27,6 +30,7 @@ class FaultProxy:
         parts = urlsplit(target)
         self._host, self._target_port = parts.hostname or "", parts.port or 80
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
         self._lines: set[_Line] = set()
         self._dead: list[_Line] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,6 +49,13 @@ class FaultProxy:
         return urlunsplit(urlsplit(url)._replace(netloc=f"127.0.0.1:{self.port}"))
 
     async def __aenter__(self) -> FaultProxy:
+        if sys.platform == "linux":
+            # A bound socket keeps the port, so that the system gives it to nobody else while connections are refused; another one
+            # may listen on it beside that where both say SO_REUSEADDR (socket(7)).
+            self._held = socket.socket()
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._held.bind(("127.0.0.1", 0))
+            self.port = self._held.getsockname()[1]
         await self.admit()
         return self
 
@@ -55,6 +66,8 @@ class FaultProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._held is not None:
+            self._held.close()
 
     def stall(self) -> None:
         """Nothing reaches a client any more, over no connection; what is sent meanwhile arrives after :meth:`resume`."""
@@ -103,14 +116,14 @@ class FaultProxy:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
 
-    async def wait_accepted(self, count: int, timeout: float = 20.0) -> None:
+    async def wait_accepted(self, count: int, timeout: float = DEADLINE_S) -> None:
         """Return once so many connections have been taken; TimeoutError when they are not."""
         async with asyncio.timeout(timeout):
             while self.accepted < count:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def wait_ended(self, timeout: float = 20.0) -> None:
+    async def wait_ended(self, timeout: float = DEADLINE_S) -> None:
         """Return once the order of :meth:`close_after` or :meth:`garble` was carried out; TimeoutError when it is not."""
         async with asyncio.timeout(timeout):
             while self._close_after is not None or self._garble:

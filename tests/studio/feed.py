@@ -36,6 +36,11 @@ class FeedView:
         self._ended = True
         self._wake.set()
 
+    @property
+    def backlog(self) -> int:
+        """The bytes that are queued."""
+        return self._bytes
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Everything queued so far, joined; ends when the feed does. Raises ViewerTooSlowError."""
         while True:
@@ -64,6 +69,11 @@ class LiveFeed:
         self._views: set[FeedView] = set()
         self._offset_ms = 0
         self._now_ms = 0
+
+    @property
+    def backlog(self) -> int:
+        """The bytes that wait for the viewer who is furthest behind."""
+        return max((view.backlog for view in self._views), default=0)
 
     def begin(self, file_header: bytes) -> None:
         """The file header of the encoder, before its first tag."""

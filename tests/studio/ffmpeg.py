@@ -12,12 +12,13 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from tests.deadline import DEADLINE_S
+
 from .feed import LiveFeed
 from .flv import TagReader
 from .options import RoomOptions
 
 _READ_BYTES = 1 << 16
-_GRACE_S = 5.0
 _COMMON = ("-hide_banner", "-loglevel", "warning", "-nostats", "-nostdin")
 log = logging.getLogger("studio.ffmpeg")
 
@@ -127,13 +128,13 @@ class LiveEncoder:
         self._reading = asyncio.create_task(self._read(self._process), name="studio-encoder")
 
     async def stop(self) -> None:
-        """Let ffmpeg finish its files (ENDLIST, the last segment); kill it when it does not within 5 s."""
+        """Let ffmpeg finish its files (ENDLIST, the last segment); kill it when it does not in time."""
         if self._process is None or self._reading is None:
             return
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         try:
-            async with asyncio.timeout(_GRACE_S):
+            async with asyncio.timeout(DEADLINE_S):
                 await asyncio.shield(self._reading)
         except TimeoutError:
             _kill_group(self._process)

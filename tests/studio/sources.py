@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Protocol
 
+from tests.deadline import DEADLINE_S
+
 from .feed import LiveFeed
 from .ffmpeg import LiveEncoder
 from .loop import LoopMedia, LoopSource
 from .options import RoomOptions
-
-_READY_S = 20.0
 
 
 class Source(Protocol):
@@ -49,24 +49,24 @@ class EncoderSource:
 
     def __init__(self, options: RoomOptions, on_exit: Callable[[], None]) -> None:
         self._options = options
-        self._feed = LiveFeed()
+        self.feed = LiveFeed()
         self.directory: Path | None = Path(tempfile.mkdtemp(prefix="studio-"))
-        self.encoder = LiveEncoder(options, self.directory, self._feed, on_exit)
-        self.view = self._feed.view
-        self.jump = self._feed.jump
-        self.repeat_headers = self._feed.repeat_headers
+        self.encoder = LiveEncoder(options, self.directory, self.feed, on_exit)
+        self.view = self.feed.view
+        self.jump = self.feed.jump
+        self.repeat_headers = self.feed.repeat_headers
 
     def switch(self, media: LoopMedia) -> None:
         raise ValueError("an encoder keeps its picture: resize needs a room with source loop or unpaced")
 
     async def start(self) -> None:
         await self.encoder.start()
-        async with asyncio.timeout(_READY_S):
-            await self._feed.ready.wait()
+        async with asyncio.timeout(DEADLINE_S):
+            await self.feed.ready.wait()
             # Another process writes these files: there is no event to wait for.
-            while not self._playlists_exist() and not self._feed.ended:  # noqa: ASYNC110
+            while not self._playlists_exist() and not self.feed.ended:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        if self._feed.ended:
+        if self.feed.ended:
             raise RuntimeError("the encoder ended before it was ready; its own words are in the log studio.ffmpeg")
 
     async def stop(self) -> None:

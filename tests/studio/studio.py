@@ -29,6 +29,7 @@ from .room import LoopLibrary, Room
 from .signatures import WbiKeys
 from .sink import Sinks
 from .soop import SoopPlatform
+from .sources import EncoderSource
 from .tiktok import TiktokPlatform
 from .twitcasting import TwitcastingChat
 from .twitch import TwitchChat
@@ -233,6 +234,11 @@ class Studio(StudioUrls):
         """The process ids of the encoders that run now."""
         encoders = (getattr(room.source, "encoder", None) for room in self._rooms.values())
         return [encoder.pid for encoder in encoders if encoder is not None and encoder.pid is not None]
+
+    def backlog(self, room: str) -> int:
+        """The most bytes that a viewer of the room's encoder still has to be sent."""
+        source = self._room(room).source
+        return source.feed.backlog if isinstance(source, EncoderSource) else 0
 
     def _room(self, room: str) -> Room:
         return self._rooms[room]

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 
 
@@ -18,5 +19,5 @@ async def studio() -> AsyncIterator[Studio]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2 * DEADLINE_S)) as session:
         yield session

@@ -11,6 +11,8 @@ from typing import Any
 import aiohttp
 import brotli
 
+from tests.deadline import DEADLINE_S
+
 
 def packet(operation: int, body: bytes) -> bytes:
     return struct.pack("!IHHII", 16 + len(body), 16, 1, operation, 1) + body
@@ -51,7 +53,7 @@ class DanmakuClient:
 
     async def frames(self) -> list[tuple[int, bytes]]:
         """The frames of the next WebSocket message, unpacked to (operation, body)."""
-        message = await asyncio.wait_for(self.socket.receive(), 10)
+        message = await asyncio.wait_for(self.socket.receive(), DEADLINE_S)
         if message.type is not aiohttp.WSMsgType.BINARY:
             raise Disconnected(message.type)
         return list(self._unpacked(message.data, outer=True))

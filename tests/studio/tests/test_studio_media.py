@@ -11,6 +11,7 @@ import signal
 import aiohttp
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.studio import Studio
 from tests.studio.flv import AUDIO, SCRIPT, VIDEO, Tag
 
@@ -77,7 +78,7 @@ async def test_going_off_air_ends_the_flv_cleanly_and_the_playlists_with_endlist
 async def test_an_ended_playlist_disappears_after_its_linger_time(studio: Studio, http: aiohttp.ClientSession) -> None:
     await studio.put_on_air("1001", linger_s=0)
     await studio.put_off_air("1001")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while True:
             async with http.get(studio.hls_url("1001")) as response:
                 if response.status == 404:
@@ -102,19 +103,24 @@ async def test_a_second_broadcast_has_new_segments(studio: Studio, http: aiohttp
 async def test_the_playlist_is_a_moving_window(studio: Studio, http: aiohttp.ClientSession) -> None:
     # given a room with short segments
     await studio.put_on_air("1001", segment_s=0.2, gop_s=0.2, window=3)
-    sequences = set()
+    sequences, had = set(), set()
     # when the playlist is read until its sequence number moved on twice
-    async with asyncio.timeout(20):
-        while len(sequences) < 3:
+    async with asyncio.timeout(DEADLINE_S):
+        while len(sequences) < 3 or not had:
             async with http.get(studio.hls_url("1001", "fmp4")) as response:
                 text = await response.text()
             sequences.add(int(re.search(r"MEDIA-SEQUENCE:(\d+)", text)[1]))
-            # then it never lists more than the window, and what it lists can be had
+            # then it never lists more than the window, and what it lists can be had as long as it is listed
             assert 1 <= text.count("#EXTINF") <= 3
             name = re.findall(r"^\d+\.m4s$", text, re.MULTILINE)[-1]
             async with http.get(studio.hls_url("1001", "fmp4").replace("index.m3u8", name)) as response:
+                if response.status == 404:
+                    async with http.get(studio.hls_url("1001", "fmp4")) as later:
+                        assert name not in (await later.text()).split()
+                    continue
                 assert response.status == 200
                 assert (await response.read())[4:8] in {b"styp", b"moof"}
+                had.add(name)
     assert max(sequences) > min(sequences)
 
 
@@ -143,8 +149,9 @@ async def test_a_loop_plays_in_real_time_without_an_encoder(studio: Studio, http
     assert (await play(studio.flv_url("bench"))).codec == "h264"
     # and two viewers see the same timeline
     async with watching(http, studio.flv_url("bench")) as one, watching(http, studio.flv_url("bench")) as other:
-        first, second = await one.tags(30), await other.tags(30)
-    assert set(first) & set(second)
+        first = next(tag for tag in await other.tags(10) if tag.is_keyframe)
+        while (tag := await one.tag()) != first:
+            assert tag.timestamp <= first.timestamp
     # and it ends cleanly
     async with watching(http, studio.flv_url("bench")) as viewer:
         await studio.put_off_air("bench")

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.embedded.process import wait_until_dead
+from tests.deadline import DEADLINE_S
 from tests.studio import StudioClient, StudioProcess
 
 from .viewers import play
@@ -34,7 +36,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _survivors(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return psutil.wait_procs(processes, timeout=20)[1]
+    return wait_until_dead(processes, DEADLINE_S)
 
 
 async def test_a_studio_in_a_process_obeys_like_the_one_in_process() -> None:
@@ -101,7 +103,7 @@ async def test_a_killed_starter_takes_the_studio_along() -> None:
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,
     )
-    studio = psutil.Process(int(await asyncio.wait_for(starter.stdout.readline(), 60)))
+    studio = psutil.Process(int(await asyncio.wait_for(starter.stdout.readline(), DEADLINE_S)))
     # when that one is killed
     starter.kill()
     await starter.wait()
@@ -117,13 +119,13 @@ async def test_the_command_line_says_when_it_is_ready_and_obeys_sigterm() -> Non
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), DEADLINE_S))
         assert ready["pid"] == process.pid
         async with StudioClient(ready["url"]) as studio:
             assert (await studio.room("1001"))["on_air"] is True
         encoders = _encoders(process.pid)
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
         assert await asyncio.to_thread(_survivors, encoders) == []
     finally:
         if process.returncode is None:

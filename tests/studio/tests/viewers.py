@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 import av
 
+from tests.deadline import DEADLINE_S
 from tests.studio.flv import Tag, TagReader
 
 
@@ -26,7 +27,7 @@ class Picture:
 
 def _play(url: str, frames: int) -> Picture:
     pictures = samples = 0
-    with av.open(url, timeout=20) as container:
+    with av.open(url, timeout=DEADLINE_S) as container:
         video = container.streams.video[0]
         for packet in container.demux():
             for frame in packet.decode():
@@ -55,7 +56,7 @@ class FlvViewer:
     async def tag(self) -> Tag:
         """The next tag; EOFError at the clean end, aiohttp.ClientPayloadError when the connection was cut."""
         while not self._tags:
-            data = await asyncio.wait_for(self.response.content.readany(), 10)
+            data = await asyncio.wait_for(self.response.content.readany(), DEADLINE_S)
             if not data:
                 raise EOFError
             self._tags = self._reader.feed(data)
