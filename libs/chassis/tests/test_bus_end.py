@@ -6,6 +6,8 @@ import asyncio
 
 from chassis import bus
 
+from tests.deadline import DEADLINE_S
+
 
 class Deaf:
     """A client whose attempt to reconnect drops its cancellation twice."""
@@ -30,6 +32,6 @@ class Deaf:
 async def test_an_attempt_that_drops_its_cancellation_is_ended_all_the_same() -> None:
     client = Deaf()
     await asyncio.sleep(0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await bus.end(client)
     assert client.closed and client._reconnection_task.cancelled()

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+from tests.deadline import DEADLINE_S
+
 PROGRAM = """
 import json, os, socket, subprocess, sys
 from chassis.confinement import confine
@@ -45,7 +47,7 @@ def test_a_confined_process_reaches_and_starts_only_what_it_may() -> None:
         input=json.dumps(list(DEEDS)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=True,
     )
     assert dict(zip(DEEDS, json.loads(ended.stdout), strict=True)) == DEEDS

@@ -13,6 +13,8 @@ from chassis.delivery import Delivery
 from chassis.in_hand import InHand
 from nats.errors import ConnectionClosedError
 
+from tests.deadline import DEADLINE_S
+
 
 class Raw:
     """A message of the NATS client that knows how often it was said to be in progress."""
@@ -36,7 +38,7 @@ class Raw:
         """Wait for two more."""
         for _ in range(2):
             self.beaten.clear()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE_S):
                 await self.beaten.wait()
 
 

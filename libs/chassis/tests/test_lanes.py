@@ -8,6 +8,8 @@ import pytest
 from chassis import lanes
 from chassis.lanes import AFTER_S, GRACE_S, Lanes
 
+from tests.deadline import DEADLINE_S
+
 
 class Clock:
     now = 100.0
@@ -41,7 +43,7 @@ async def test_keys_do_not_wait_for_each_other_and_a_cancelled_one_leaves_no_tra
     lane = Lanes()
     async with lane.turn("a"):
         waiting = asyncio.create_task(lane.turn("a").__aenter__())
-        async with asyncio.timeout(5), lane.turn("b"):
+        async with asyncio.timeout(DEADLINE_S), lane.turn("b"):
             pass
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)

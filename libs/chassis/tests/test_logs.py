@@ -9,6 +9,8 @@ import sys
 import pytest
 from chassis.logs import redact
 
+from tests.deadline import DEADLINE_S
+
 
 @pytest.mark.parametrize(
     "name",
@@ -64,7 +66,9 @@ def test_lines_are_json_with_level_time_and_service_and_the_redaction_is_in_the_
         "log = structlog.get_logger(); log.debug('unseen'); log.info('seen', password='hidden', at='nats://u:p@h');\n"
         "try: 1 / 0\nexcept ZeroDivisionError: log.exception('failed')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
     assert done.stdout == ""
     seen, failed = (json.loads(line) for line in done.stderr.splitlines())
     assert (seen["event"], seen["level"], seen["service"]) == ("seen", "info", "config")
@@ -83,6 +87,8 @@ def test_neither_a_traceback_nor_the_line_of_a_library_shows_what_opens_an_addre
         "    structlog.get_logger().exception('failed')\n"
         "    logging.getLogger('library').error('cannot read %s', address, exc_info=error)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S, check=True
+    )
     assert done.stderr.count("https://***@example.org/x?***") == 3
     assert "hidden" not in done.stderr

@@ -13,8 +13,12 @@ from chassis.foreign.page import PageStatus
 from chassis.pages import PROGRAM, PageFailed, Pages
 from chassis.waiting import wait_for_event
 
+from tests.deadline import DEADLINE_S
+
 NOWHERE = "http://127.0.0.1:1/"
 """Nobody listens there."""
+LONG_S = 600.0
+"""Longer than the test takes: to start a process takes its time where there is much to do."""
 
 
 def job(**how: object) -> Job:
@@ -31,12 +35,12 @@ def processes(parent: psutil.Process | None = None) -> list[psutil.Process]:
 
 
 async def gone(process: psutil.Process) -> bool:
-    _, alive = await asyncio.to_thread(psutil.wait_procs, [process], timeout=20)
+    _, alive = await asyncio.to_thread(psutil.wait_procs, [process], timeout=DEADLINE_S)
     return not alive
 
 
 async def test_jobs_with_the_same_bounds_share_a_process_and_a_personal_one_does_not() -> None:
-    async with Pages(keep_s=60) as pages:
+    async with Pages(keep_s=LONG_S) as pages:
         await pages.prepare()
         (shared,) = processes()
         for _ in range(2):
@@ -48,14 +52,14 @@ async def test_jobs_with_the_same_bounds_share_a_process_and_a_personal_one_does
         assert len(processes()) == 2
         (waiting,) = (one._running for one in pages._idle if one._running.pid == shared.pid)
         shared.kill()
-        assert await wait_for_event(waiting.exited, 20)
+        assert await wait_for_event(waiting.exited, DEADLINE_S)
         assert (await pages.look(job())).status is PageStatus.FAILED, "one that died is replaced"
     assert processes() == []
 
 
 async def test_a_process_is_bound_for_ever() -> None:
-    async with Pages(keep_s=60) as pages:
-        await pages.look(job(allow_private=False, url="http://example.invalid/"))
+    async with Pages(keep_s=LONG_S) as pages:
+        assert (await pages.look(job(allow_private=False))).status is PageStatus.REFUSED
         (process,) = pages._idle
         with pytest.raises(PageFailed, match="died"):
             await process.ask(job())
@@ -75,7 +79,7 @@ from chassis.foreign.job import Job
 from chassis.pages import Pages
 
 async def main():
-    pages = Pages(keep_s=60)
+    pages = Pages(keep_s={LONG_S})
     await pages.look(Job(url={NOWHERE!r}, allow_private=True))
     print("waiting", flush=True)
     await asyncio.Event().wait()
@@ -87,7 +91,7 @@ asyncio.run(main())
 async def test_a_process_dies_with_its_parent() -> None:
     parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
     assert parent.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         assert await parent.stdout.readline() == b"waiting\n"
     (process,) = processes(psutil.Process(parent.pid))
     parent.kill()

@@ -10,6 +10,8 @@ import pytest
 import uvloop
 from chassis.programs import open_program
 
+from tests.deadline import DEADLINE_S
+
 GIVEN = b"0123456789abcdef" * (1 << 16)
 """More than the buffers between two processes hold."""
 
@@ -19,7 +21,7 @@ def test_a_program_reads_all_it_is_given_and_then_the_end(
     tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     async def read() -> bytes:
-        async with asyncio.timeout(30), open_program(["/bin/cat"], folder=tmp_path, given=GIVEN) as program:
+        async with asyncio.timeout(DEADLINE_S), open_program(["/bin/cat"], folder=tmp_path, given=GIVEN) as program:
             data = await program.output.read()
             assert (await program.ended()).code == 0
             return data
@@ -33,7 +35,7 @@ def test_a_program_that_listens_reads_what_comes_later(
     tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     async def answers() -> list[bytes]:
-        async with asyncio.timeout(30), open_program(["/bin/cat"], folder=tmp_path, listens=True) as program:
+        async with asyncio.timeout(DEADLINE_S), open_program(["/bin/cat"], folder=tmp_path, listens=True) as program:
             found = []
             for line in (b"one\n", b"two\n"):
                 program.give(line)

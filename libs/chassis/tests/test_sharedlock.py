@@ -6,6 +6,8 @@ import asyncio
 
 from chassis.sharedlock import SharedLock
 
+from tests.deadline import DEADLINE_S
+
 
 class Visitors:
     """Tasks that go inside, write down their name and stay until they are sent away."""
@@ -20,7 +22,7 @@ class Visitors:
             await self._stay(name)
 
     async def alone(self, name: str) -> None:
-        async with self.lock.exclusive(10) as alone:
+        async with self.lock.exclusive(DEADLINE_S) as alone:
             assert alone
             await self._stay(name)
 
@@ -38,7 +40,7 @@ class Visitors:
     async def go(self, names: str) -> None:
         for name in names:
             self.exits[name].set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(DEADLINE_S):
                 await self.tasks[name]
         await asyncio.sleep(0)
 

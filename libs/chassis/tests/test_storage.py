@@ -15,6 +15,7 @@ from chassis import storage as storage_module
 from chassis.storage import LocalStorage, Storage, StorageFailed, StorageOptions, UnsafePath, join, safe_key
 
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server
+from tests.deadline import DEADLINE_S
 
 PART = 5 * 1024 * 1024
 CONTENT = random.Random(1).randbytes(11 * 1024 * 1024)  # three parts
@@ -34,7 +35,7 @@ def options(server: S3Server) -> StorageOptions:
         secret_access_key=SECRET_KEY,
         session_token=SESSION_TOKEN,
         part_size=PART,
-        request_timeout_seconds=20,
+        request_timeout_seconds=DEADLINE_S,
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from chassis.together import Groups, Item
 
+from tests.deadline import DEADLINE_S
+
 
 class Hands:
     """Records what is handled alone and what together; alone waits for ``open``."""
@@ -20,7 +22,7 @@ class Hands:
 
     async def one(self, item: Item) -> bool:
         self.alone.append(item.message)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await self.open.wait()
         if item.message == self.failing:
             raise LookupError(item.message)
