@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from tests.deadline import DEADLINE_S
+
 # The only role of the test clusters that is not a superuser: it owns the databases that tests get.
 _OWNER = "aircheck_test"
 
@@ -46,11 +48,11 @@ def accepts_connections(dsn: str) -> bool:
 
 
 async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=10)
+    connection = await asyncpg.connect(dsn, timeout=DEADLINE_S)
     try:
-        await connection.execute(statement, timeout=30)
+        await connection.execute(statement, timeout=DEADLINE_S)
     finally:
-        await connection.close(timeout=10)
+        await connection.close(timeout=DEADLINE_S)
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

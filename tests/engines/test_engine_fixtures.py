@@ -16,11 +16,11 @@ import pytest
 
 from deploy.embedded.nats_config import NatsUser
 from deploy.embedded.ports import LOOPBACK, free_port
+from tests.deadline import DEADLINE_S as DEADLINE
 from tests.engines import choice
 from tests.engines.handles import Engines, NatsEngine
 
 pytestmark = pytest.mark.engines
-DEADLINE = 60
 
 
 async def query(dsn: str, *statements: str) -> object:
@@ -42,9 +42,9 @@ async def test_each_test_gets_an_empty_database_of_an_ordinary_owner(turn: str, 
 
 @pytest.mark.parametrize("turn", ["first", "second"])
 async def test_each_test_gets_an_empty_jetstream(turn: str, nats_url: str) -> None:
-    client = await nats.connect(nats_url, allow_reconnect=False)
-    assert await client.jetstream().streams_info() == []
-    await client.jetstream().add_stream(name="LEFT_OVER", subjects=["left.>"])
+    client = await nats.connect(nats_url, allow_reconnect=False, connect_timeout=DEADLINE)
+    assert await client.jetstream(timeout=DEADLINE).streams_info() == []
+    await client.jetstream(timeout=DEADLINE).add_stream(name="LEFT_OVER", subjects=["left.>"])
     await client.close()
 
 
@@ -82,9 +82,9 @@ async def test_what_was_acknowledged_survives_kill_and_restart_on_the_same_port(
 ) -> None:
     # given
     await query(postgres_dsn, "create table kept (value int)", "insert into kept values (42) returning value")
-    client = await nats.connect(nats_url, allow_reconnect=False)
-    await client.jetstream().add_stream(name="KEPT", subjects=["kept.>"])
-    await client.jetstream().publish("kept.one", b"acknowledged")
+    client = await nats.connect(nats_url, allow_reconnect=False, connect_timeout=DEADLINE)
+    await client.jetstream(timeout=DEADLINE).add_stream(name="KEPT", subjects=["kept.>"])
+    await client.jetstream(timeout=DEADLINE).publish("kept.one", b"acknowledged")
     await client.close()
     # when
     await asyncio.to_thread(engines.nats.kill)
@@ -100,8 +100,8 @@ async def test_what_was_acknowledged_survives_kill_and_restart_on_the_same_port(
     # then
     assert engines.nats.url == nats_url
     assert await query(postgres_dsn, "select value from kept") == 42
-    client = await nats.connect(nats_url, allow_reconnect=False)
-    assert (await client.jetstream().get_last_msg("KEPT", "kept.one")).data == b"acknowledged"
+    client = await nats.connect(nats_url, allow_reconnect=False, connect_timeout=DEADLINE)
+    assert (await client.jetstream(timeout=DEADLINE).get_last_msg("KEPT", "kept.one")).data == b"acknowledged"
     await client.close()
 
 
@@ -120,12 +120,12 @@ async def test_the_test_after_it_finds_them_alive(engines: Engines, postgres_dsn
 async def test_a_server_may_have_users(start_nats: Callable[..., NatsEngine]) -> None:
     user = NatsUser("reader", "secret", publish=[], subscribe=[">"])
     server = start_nats(users=[user])
-    client = await nats.connect(server.url_for(user), allow_reconnect=False)
+    client = await nats.connect(server.url_for(user), allow_reconnect=False, connect_timeout=DEADLINE)
     assert client.is_connected
     await client.close()
     stranger = nats.aio.client.Client()
     with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-        await stranger.connect(server.url, allow_reconnect=False)
+        await stranger.connect(server.url, allow_reconnect=False, connect_timeout=DEADLINE)
     await stranger.close()
 
 

@@ -74,6 +74,8 @@ class SystemProcess:
         self.recordings = folder / "recordings"
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
+        self._begun_at = 0
+        self.output = folder / "output.txt"
         self.url = ""
 
     @property
@@ -114,7 +116,8 @@ class SystemProcess:
             "PYTHONUNBUFFERED": "1",
         }
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "output.txt").open("ab") as output:
+        with self.output.open("ab") as output:
+            self._begun_at = output.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -157,12 +160,16 @@ class SystemProcess:
                 with contextlib.suppress(OSError, aiohttp.ClientError, TimeoutError, ValueError):
                     self.url = f"http://127.0.0.1:{int(remembered.read_text())}"
                     async with session.get(f"{self.url}/api/health/ready") as response:
-                        if response.status == 200 and "Aircheck is running" in (self.folder / "output.txt").read_text():
+                        if response.status == 200 and b"Aircheck is running" in self._said():
                             return
                 await asyncio.sleep(0.1)
 
+    def _said(self) -> bytes:
+        """What it has printed since this start, not before it."""
+        return self.output.read_bytes()[self._begun_at :]
+
     def _evidence(self) -> str:
-        output = (self.folder / "output.txt").read_text(errors="replace")[-3000:]
+        output = self.output.read_text(errors="replace")[-3000:]
         logs = "\n".join(
             f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}"
             for path in sorted((self.data / "logs").glob("*.log"))
