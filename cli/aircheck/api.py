@@ -107,7 +107,9 @@ class Api:
         user, password = os.environ.get("AIRCHECK_USER", "admin"), _password()
         if not password:
             raise NotLoggedIn(
-                "no login: set AIRCHECK_TOKEN, or AIRCHECK_USER and AIRCHECK_PASSWORD, or AIRCHECK_DATA of a system on this machine"
+                f"no login for {self.url}: there is no first password in {_options().data} (it was chosen or changed, or the system is "
+                "elsewhere); set AIRCHECK_PASSWORD, and AIRCHECK_USER if you are not admin, or AIRCHECK_TOKEN, or AIRCHECK_DATA of another "
+                "system on this machine"
             )
         try:
             response = self._client.post("/api/login", json={"username": user, "password": password})

@@ -67,8 +67,11 @@ def test_without_any_login_the_next_step_is_named(monkeypatch, tmp_path):
     for name in ("AIRCHECK_PASSWORD", "AIRCHECK_ADMIN_PASSWORD", "AIRCHECK_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AIRCHECK_DATA", str(tmp_path))
-    with pytest.raises(NotLoggedIn, match="AIRCHECK_TOKEN"):
+    with pytest.raises(NotLoggedIn, match="AIRCHECK_TOKEN") as refusal:
         api(lambda _: httpx.Response(200), token=None).get("/x")
+    # of a system whose password was chosen with AIRCHECK_ADMIN_PASSWORD, AIRCHECK_DATA is set and does not help
+    assert f"no first password in {tmp_path}" in str(refusal.value)
+    assert "AIRCHECK_PASSWORD" in str(refusal.value)
 
 
 def test_server_sent_events_are_read_whole():

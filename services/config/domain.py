@@ -19,6 +19,8 @@ from contracts.config import (
     SaveCredential,
     SaveLayer,
     Secrets,
+    StartStreamer,
+    StopStreamer,
     StreamerAdded,
     StreamerChanged,
     StreamerRemoved,
@@ -155,9 +157,10 @@ def decide_remove(state: Streamer, version: int, command: RemoveStreamer) -> lis
     return [StreamerRemoved(streamer_id=state.id)]
 
 
-def decide_enabled(state: Streamer, version: int, *, enabled: bool) -> list[Event]:
+def decide_enabled(state: Streamer, version: int, command: StartStreamer | StopStreamer) -> list[Event]:
     """Start or stop watching; nothing when it is so already."""
-    _must_exist(state, version, None)
+    _must_exist(state, version, command.expected_version)
+    enabled = isinstance(command, StartStreamer)
     if state.enabled == enabled:
         return []
     return [StreamerStarted(streamer_id=state.id)] if enabled else [StreamerStopped(streamer_id=state.id)]

@@ -57,13 +57,13 @@ async def remove_streamer(command: RemoveStreamer, work: Work) -> None:
 async def start_streamer(command: StartStreamer, work: Work) -> None:
     """Watch a stopped streamer again."""
     at = await work.load(STREAMER, command.streamer_id)
-    await _append_resolved(work, at, domain.decide_enabled(at.state, at.version, enabled=True))
+    await _append_resolved(work, at, domain.decide_enabled(at.state, at.version, command))
 
 
 async def stop_streamer(command: StopStreamer, work: Work) -> None:
     """Stop watching a streamer."""
     at = await work.load(STREAMER, command.streamer_id)
-    await _append_resolved(work, at, domain.decide_enabled(at.state, at.version, enabled=False))
+    await _append_resolved(work, at, domain.decide_enabled(at.state, at.version, command))
 
 
 async def save_layer(command: SaveLayer, work: Work) -> None:

@@ -93,6 +93,8 @@ def config_handlers() -> Handlers:
         @handlers.command(cls)
         async def nothing(command: Any, work: Any) -> None:
             await work.begin()
+            if getattr(command, "expected_version", None) == 1:
+                raise Rejected("Stale", status=412)
 
     return handlers
 

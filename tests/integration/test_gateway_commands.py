@@ -141,6 +141,16 @@ async def test_if_match_is_the_aggregate_version(world):
     assert malformed.status_code == 400
 
 
+async def test_starting_and_stopping_carry_the_version_of_the_caller(world):
+    _, _, client = world
+    location = (await add(client)).headers["location"]
+
+    for action in ("start", "stop"):
+        stale = await client.post(f"{location}/{action}", headers={"If-Match": '"1"'})
+        current = await client.post(f"{location}/{action}", headers={"If-Match": '"2"'})
+        assert (stale.status_code, current.status_code) == (412, 200)
+
+
 async def test_a_command_that_changes_nothing_answers_at_once(world):
     _, _, client = world
     location = (await add(client)).headers["location"]

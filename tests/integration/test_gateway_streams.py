@@ -222,6 +222,12 @@ async def test_every_replica_carries_the_whole_live_chat(stage, gateway, client)
     assert seen == [lines, lines]
 
 
+async def test_a_program_logs_in_to_a_socket_as_it_does_everywhere_else(gateway, client):
+    headers = {"Authorization": client.headers["Authorization"]}
+    async with websockets.connect(socket_url(gateway), additional_headers=headers) as socket:
+        assert (await receive(socket, "ready"))["position"] >= 0
+
+
 async def test_a_socket_without_a_valid_token_is_closed(gateway, client):
     for query in ("?token=wrong", ""):
         async with websockets.connect(socket_url(gateway, query)) as socket:

@@ -71,12 +71,14 @@ class StartStreamer(Command, type="config.start_streamer.v1", key="streamer_id")
     """Watch a stopped streamer again."""
 
     streamer_id: Id
+    expected_version: int | None = None
 
 
 class StopStreamer(Command, type="config.stop_streamer.v1", key="streamer_id"):
     """Stop watching; a running recording ends and keeps what was written."""
 
     streamer_id: Id
+    expected_version: int | None = None
 
 
 class SaveLayer(Command, type="config.save_layer.v1", key="layer_id"):

@@ -10,6 +10,8 @@ from contracts.config import (
     SaveCredential,
     SaveLayer,
     Secrets,
+    StartStreamer,
+    StopStreamer,
     StreamerAdded,
 )
 from contracts.values import Filters, Layer, Network, Pipelines, Step, TimeWindow
@@ -112,6 +114,14 @@ def test_a_stale_version_is_refused_with_412():
     assert refusal.value.problem.status == 412
 
 
+@pytest.mark.parametrize("command", [StartStreamer, StopStreamer])
+def test_starting_and_stopping_what_somebody_changed_meanwhile_is_refused_with_412(command):
+    with pytest.raises(Rejected) as refusal:
+        decide_enabled(added(), 3, command(streamer_id="a", expected_version=2))
+    assert refusal.value.problem.status == 412
+    assert decide_enabled(added(), 3, StopStreamer(streamer_id="a", expected_version=3))
+
+
 def test_a_change_to_the_same_values_is_no_event():
     assert decide_change(added(), 1, ChangeStreamer(streamer_id="a", name="42")) == []
 
@@ -123,7 +133,10 @@ def test_clearing_the_template():
 
 @pytest.mark.parametrize(
     "decide",
-    [lambda s: decide_remove(s, 0, RemoveStreamer(streamer_id="a")), lambda s: decide_enabled(s, 0, enabled=True)],
+    [
+        lambda s: decide_remove(s, 0, RemoveStreamer(streamer_id="a")),
+        lambda s: decide_enabled(s, 0, StartStreamer(streamer_id="a")),
+    ],
 )
 def test_an_unknown_streamer_is_404(decide):
     with pytest.raises(Rejected) as refusal:

@@ -32,7 +32,7 @@ class Authenticate:
         if scope["type"] != "http" or scope["path"] in PUBLIC:
             await self.app(scope, receive, send)
             return
-        state, token = scope["state"], _bearer(scope)
+        state, token = scope["state"], bearer(scope)
         refused = None
         if token:
             try:
@@ -100,7 +100,8 @@ def guard_steps(principal: Principal, steps: tuple[Step, ...]) -> None:
             raise Refusal(403, f"a step runs a program: {refusal}")
 
 
-def _bearer(scope: Scope) -> str:
+def bearer(scope: Scope) -> str:
+    """The token of the ``Authorization`` header, empty without one."""
     written = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"), "")
     scheme, _, token = written.partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

@@ -97,16 +97,16 @@ async def remove_streamer(request: Request, streamer_id: Id, expected: Expected)
 
 
 @router.post("/{streamer_id}/start", response_model=Streamer, responses=ACCEPTED, dependencies=[changing("streamers")])
-async def start_streamer(request: Request, streamer_id: Id, parts: Parts) -> Response:
+async def start_streamer(request: Request, streamer_id: Id, parts: Parts, expected: Expected) -> Response:
     """Watch a stopped streamer again."""
-    command = StartStreamer(streamer_id=streamer_id)
+    command = StartStreamer(streamer_id=streamer_id, expected_version=expected)
     return await change(request, command, Streamer, _loader(parts, streamer_id), location=_location(streamer_id))
 
 
 @router.post("/{streamer_id}/stop", response_model=Streamer, responses=ACCEPTED, dependencies=[changing("streamers")])
-async def stop_streamer(request: Request, streamer_id: Id, parts: Parts) -> Response:
+async def stop_streamer(request: Request, streamer_id: Id, parts: Parts, expected: Expected) -> Response:
     """Stop watching; a running recording ends and keeps what was written."""
-    command = StopStreamer(streamer_id=streamer_id)
+    command = StopStreamer(streamer_id=streamer_id, expected_version=expected)
     return await change(request, command, Streamer, _loader(parts, streamer_id), location=_location(streamer_id))
 
 

@@ -1,6 +1,6 @@
 """``/api/ws``: events, progress and chat for browsers, one connection for all of it.
 
-The token comes as ``?token=`` or in the first message ``{"type":"auth","token":…}``. Then a message
+The token comes as ``Authorization: Bearer …``, as ``?token=`` or, from browsers, in the first message ``{"type":"auth","token":…}``. Then a message
 ``{"type":"subscribe","events":…,"signals":…,"chat":[…]}`` says what is wanted; each one replaces the one before.
 """
 
@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from services.gateway import metrics
 from services.gateway.accounts import LoginRefused
 from services.gateway.api.context import Gateway, gateway_of
+from services.gateway.api.security import bearer
 from services.gateway.domain import Principal
 from services.gateway.realtime.chat import ChatLine
 from services.gateway.realtime.mailbox import Gone, Mailbox, TooManyClients
@@ -53,7 +54,7 @@ async def websocket(socket: WebSocket) -> None:
     """Serve one client until it leaves, is too slow, or its login ends."""
     parts = gateway_of(socket)
     await socket.accept()
-    token = socket.query_params.get("token") or await _first_message(socket)
+    token = socket.query_params.get("token") or bearer(socket.scope) or await _first_message(socket)
     principal = await _identify(parts, token)
     if principal is None:
         await socket.close(NOT_AUTHENTICATED, "not authenticated")
