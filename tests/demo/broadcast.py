@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.deadline import DEADLINE_S
 from tests.studio import StudioProcess
 from tests.system import Gateway
 
 ROOM = "1001"
 SINK = "demo"
 LINES_PER_SECOND = 4
+LAST_FILE_S = 2.0
+OPENED = "downloader.recording.segment_opened.v1"
 
 
 @dataclass
@@ -31,7 +34,8 @@ class Broadcast:
     streamer_id: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
     on_air_at: float = 0.0
-    off_air_at: float = 0.0
+    shown_ms: list[tuple[int, int]] = field(default_factory=list)
+    """From when to when in ms the studio gave its media to each viewer."""
     _seen: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -79,8 +83,8 @@ class Broadcast:
         """On air for the agreed time; chat flows as soon as the system listens."""
         await self.studio.put_on_air(ROOM)
         self.on_air_at = time.time()
-        await self.wait_for("downloader.recording.segment_opened.v1", 30)
-        await self.studio.wait_for_room(ROOM, chatters=1, timeout=30)
+        await self.wait_for(OPENED, DEADLINE_S)
+        await self.studio.wait_for_room(ROOM, chatters=1, timeout=DEADLINE_S)
         count = 0
         while time.time() < self.on_air_at + self.seconds:
             count += 1
@@ -88,8 +92,10 @@ class Broadcast:
                 ROOM, f"line {count}: a < b & c \u2603 \U0001f389", user=f"viewer {count % 7}", uid=count % 7 + 1
             )
             await asyncio.sleep(1 / LINES_PER_SECOND)
-        self.off_air_at = time.time()
-        await self.studio.put_off_air(ROOM)
+        # However late the recording began: there is a second file, long enough for a picture of its first second.
+        await self.wait_for_all(OPENED, lambda one: one["index"] == 1, DEADLINE_S)
+        await asyncio.sleep(LAST_FILE_S)
+        self.shown_ms = (await self.studio.put_off_air(ROOM))["shown_ms"]
 
     def _layer(self) -> dict[str, Any]:
         upload = {"id": "upload", "processor": "upload", "after": ["remux"]}

@@ -64,13 +64,13 @@ def _recordings(broadcast: Broadcast) -> Iterator[Finding]:
         path = path_of(segment["artifact"]["uri"])
         yield _plays(f"segment {segment['index']}", path, segment["duration_ms"] / 1000)
         total += segment["duration_ms"] / 1000
-    recorded_from = broadcast.of("downloader.recording.segment_opened.v1")
-    began = min((_unix(one["started_at"]) for one in recorded_from), default=broadcast.off_air_at)
-    expected = broadcast.off_air_at - began
+    # What the sender says, not the clock: an encoder on a busy machine falls behind it.
+    shown = broadcast.shown_ms
+    expected = (max(last for _, last in shown) - min(first for first, _ in shown)) / 1000 if shown else 0.0
     yield Finding(
         "whole broadcast",
-        len(segments) >= 2 and expected - TOLERANCE_S <= total <= expected + 2 * TOLERANCE_S,
-        f"{total:.1f} s in {len(segments)} files; {expected:.1f} s were on air after the recording began (a viewer starts at the last keyframe)",
+        len(segments) >= 2 and abs(total - expected) <= TOLERANCE_S,
+        f"{total:.1f} s in {len(segments)} files; the studio sent {expected:.1f} s (a viewer starts at the last keyframe)",
     )
 
 
@@ -118,7 +118,7 @@ async def _chat(broadcast: Broadcast) -> Finding:
 
 
 async def _webhook(broadcast: Broadcast) -> Finding:
-    requests = await broadcast.studio.wait_for_sink(SINK, 1, timeout=30)
+    requests = await broadcast.studio.wait_for_sink(SINK)
     key = base64.b64decode(broadcast.webhook_secret.removeprefix("whsec_"))
     wanted = "aircheck.pipeline.session.finished.v1"
     for request in requests:
@@ -160,12 +160,6 @@ def _picture(path: Path) -> tuple[int, int]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-
-
-def _unix(text: str) -> float:
-    from datetime import datetime
-
-    return datetime.fromisoformat(text).timestamp()
 
 
 __all__ = ["Finding", "findings", "path_of", "playable"]

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import signal
 import sys
 
 import pytest
+
+from tests.deadline import DEADLINE_S
 
 pytestmark = pytest.mark.engines
 
@@ -15,8 +18,13 @@ async def test_the_demo_finds_everything_as_promised(tmp_path):
         sys.executable, "-m", "tests.demo", "--seconds", "12", "--folder", str(folder),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
-    async with asyncio.timeout(170):
-        output, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(5 * DEADLINE_S):
+            output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)  # it stops what it has started
+            await process.wait()
     assert process.returncode == 0, output.decode()[-6000:]
     assert "✗" not in output.decode()
     assert list((folder / "bucket").rglob("*.mp4"))

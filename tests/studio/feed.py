@@ -69,6 +69,13 @@ class LiveFeed:
         self._views: set[FeedView] = set()
         self._offset_ms = 0
         self._now_ms = 0
+        self._gop_ms = 0
+        self._shown: list[tuple[int, int | None]] = []
+
+    @property
+    def shown(self) -> list[tuple[int, int]]:
+        """The encoder's time in ms of the first and of the last tag that each viewer was given."""
+        return [(first, self._now_ms if last is None else last) for first, last in self._shown]
 
     @property
     def backlog(self) -> int:
@@ -87,7 +94,7 @@ class LiveFeed:
             self._now_ms = tag.timestamp
         encoded = tag.encode(self._stamp(tag.timestamp))
         if tag.is_keyframe:
-            self._gop = []
+            self._gop, self._gop_ms = [], tag.timestamp
             self.ready.set()
         if self.ready.is_set() and tag.kind != SCRIPT and not tag.is_sequence_header:
             self._gop.append(encoded)
@@ -123,10 +130,13 @@ class LiveFeed:
         if self.ended:
             view.end()
         self._views.add(view)
+        number, first = len(self._shown), self._gop_ms
+        self._shown.append((first, None))
         try:
             async for chunk in view.chunks():
                 yield chunk
         finally:
+            self._shown[number] = (first, self._now_ms)
             self._views.discard(view)
 
     def _ordered_headers(self) -> list[Tag]:

@@ -182,6 +182,7 @@ class Room:
             "chatters": len(self.chat.sockets),
             "members": sum(socket.member for socket in self.chat.sockets),
             "bytes_sent": self.bytes_sent,
+            "shown_ms": self.source.shown if self.source is not None else [],
             "chat_messages": self.chat.sent,
             "faults": self.faults.active(),
             "options": self.options.model_dump(mode="json"),

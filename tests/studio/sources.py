@@ -22,6 +22,10 @@ class Source(Protocol):
 
     directory: Path | None
 
+    @property
+    def shown(self) -> list[tuple[int, int]]:
+        """From when to when in ms each FLV viewer of an encoder was given its media."""
+
     def view(self) -> AsyncIterator[bytes]:
         """FLV chunks for a new viewer, each made of whole tags; ends with the broadcast."""
 
@@ -55,6 +59,10 @@ class EncoderSource:
         self.view = self.feed.view
         self.jump = self.feed.jump
         self.repeat_headers = self.feed.repeat_headers
+
+    @property
+    def shown(self) -> list[tuple[int, int]]:
+        return self.feed.shown
 
     def switch(self, media: LoopMedia) -> None:
         raise ValueError("an encoder keeps its picture: resize needs a room with source loop or unpaced")
@@ -96,6 +104,7 @@ class ReplaySource:
         self.jump = self._loop.jump
         self.repeat_headers = self._loop.repeat_headers
         self.switch = self._loop.switch
+        self.shown: list[tuple[int, int]] = []
 
     async def start(self) -> None:
         """Ready at once."""
