@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import nats
 from chassis import provision
+from chassis.bus import end
 from chassis.errors import Poison
 from chassis.handlers import Handlers
 from chassis.ids import new_id
@@ -159,7 +160,7 @@ async def staged(nats_url: str, dsn: str, make_database: Callable[[], str], fold
     try:
         yield stage
     finally:
-        await stage.client.close()
+        await end(stage.client)
 
 
 def url_of(service: Service) -> str:

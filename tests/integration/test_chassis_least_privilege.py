@@ -27,6 +27,7 @@ from nats.aio.client import Client
 
 from deploy.embedded.nats_config import NatsUser
 from deploy.embedded.provision import provision_database
+from tests.deadline import DEADLINE_S
 from tests.engines.handles import NatsEngine
 from tests.integration.harness import (
     Wire,
@@ -89,7 +90,7 @@ async def guarded(start_nats: Callable[..., NatsEngine]) -> Guarded:
     users["administrator"] = NatsUser("administrator", secrets.token_urlsafe(12))
     bus = Guarded(start_nats(users=list(users.values())).url, users)
     async with bus.client(PROVISIONER) as client:
-        assert (await provision.provision(client.jetstream(timeout=10))).changes
+        assert (await provision.provision(client.jetstream(timeout=DEADLINE_S))).changes
     return bus
 
 

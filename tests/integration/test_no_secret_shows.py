@@ -117,7 +117,7 @@ class World:
 async def world(nats_url: str) -> AsyncIterator[World]:
     client = await nats.connect(nats_url, max_reconnect_attempts=-1)
     try:
-        await provision.provision(client.jetstream(timeout=10))
+        await provision.provision(client.jetstream(timeout=DEADLINE_S))
         one = World(client)
         await one.listen()
         yield one

@@ -6,6 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.deadline import DEADLINE_S
 from tests.system import SystemProcess
 
 pytestmark = pytest.mark.engines
@@ -50,7 +51,7 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path):
     async with SystemProcess(tmp_path / "s") as system:
         family = psutil.Process(system.pid).children(recursive=True)
         assert len(family) >= 11
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
     assert alive == []
 
 
