@@ -18,6 +18,7 @@ from services.downloader.adapters.engine import (
     StartPoint,
     Take,
 )
+from tests.deadline import DEADLINE_S
 
 FLV = Source(url="http://one/live.flv", protocol="flv")
 HLS = Source(url="http://two/live.m3u8", protocol="hls")
@@ -195,7 +196,7 @@ async def test_another_protocol_goes_on_where_the_first_one_stopped():
 async def test_a_stop_closes_the_file():
     stage = Stage((5, "on"))
     running = asyncio.create_task(stage.capture.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stage.playing.wait()
     stage.capture.cut()
     stage.capture.stop(Ended(None))
@@ -214,7 +215,7 @@ async def test_a_stop_before_anything_came_is_an_end_too():
 async def test_a_lost_lease_leaves_the_file_alone():
     stage = Stage((5, "on"))
     running = asyncio.create_task(stage.capture.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stage.playing.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -232,7 +233,7 @@ async def test_a_full_disk_is_no_broken_connection():
 async def test_a_changed_configuration_takes_over_in_the_next_file_of_the_same_recording():
     stage = Stage((5, "on"), (3, None))
     running = asyncio.create_task(stage.capture.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stage.playing.wait()
     stage.capture.reconfigure(Effective(engine="ffmpeg"))
     assert (await running).reason is EndReason.SOURCE_ENDED
@@ -248,7 +249,7 @@ async def test_a_changed_configuration_takes_over_in_the_next_file_of_the_same_r
 async def test_a_configuration_that_concerns_no_engine_disturbs_nothing():
     stage = Stage((5, "on"))
     running = asyncio.create_task(stage.capture.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stage.playing.wait()
     stage.capture.reconfigure(Effective())
     stage.capture.stop(Ended(None))
@@ -259,7 +260,7 @@ async def test_a_configuration_that_concerns_no_engine_disturbs_nothing():
 async def test_an_account_that_cannot_be_had_is_waited_for():
     stage = Stage((5, "on"), (1, None))
     running = asyncio.create_task(stage.capture.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await stage.playing.wait()
         stage.capture.reconfigure(Effective(network=Network(account="unknown")))
         stage.playing.clear()

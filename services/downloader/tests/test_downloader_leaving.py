@@ -12,6 +12,7 @@ from chassis.leases import Again, Lease
 from services.downloader import leaving
 from services.downloader.adapters.capture import Ended
 from services.downloader.leaving import RESERVED_S, Leaving
+from tests.deadline import DEADLINE_S
 
 
 class Handovers:
@@ -66,7 +67,7 @@ async def run(handovers: Handovers, *, told: bool = True, broken: bool = False, 
     one = Leaving(handovers, lease, capture, broken=lambda: broken, longest_s=longest_s)  # type: ignore[arg-type]
     task = asyncio.create_task(one.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await capture.stopped.wait()
     finally:
         task.cancel()
@@ -111,7 +112,7 @@ async def test_an_owner_without_media_stays_when_the_standby_has_none_either() -
 
     one = Leaving(handovers, lease, capture, broken=broken, longest_s=5)  # type: ignore[arg-type]
     task = asyncio.create_task(one.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await looked.wait()
     assert not capture.stopped.is_set()
     task.cancel()

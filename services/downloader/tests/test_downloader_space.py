@@ -10,6 +10,7 @@ from services.downloader.adapters import place as places
 from services.downloader.adapters.place import Place
 from services.downloader.guard import Guard
 from services.downloader.space import DISK, Disk, Seen, Threshold, Thresholds, decide_disk, level_of, refusal
+from tests.deadline import DEADLINE_S
 
 MB = 1_000_000
 TOTAL = 10_000 * MB
@@ -133,7 +134,7 @@ class Rig:
 
 async def run(rig):
     await rig.guard.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await rig.over.wait()
     await rig.guard.stop()
 

@@ -18,6 +18,7 @@ from libs.media.tests import flv_streams as flv
 from services.downloader.adapters import streamed
 from services.downloader.adapters.streamed import Sent, StreamedFile, Streaming, assemble
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server, Seen
+from tests.deadline import DEADLINE_S
 
 PART = 4096
 
@@ -47,7 +48,7 @@ class Noted:
         self.more.set()
 
     async def until(self, parts: int) -> Sent:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             while not self.sent or len(self.sent[-1].parts) < parts:
                 self.more.clear()
                 await self.more.wait()
@@ -166,7 +167,7 @@ async def test_a_bucket_that_comes_back_gets_everything(server: S3Server, bucket
     file, streaming, noted = begun(bucket)
     data = bytes(range(256)) * 64
     file.write(data)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while not server.seen:  # noqa: ASYNC110 - the server tells nobody
             await asyncio.sleep(0)
     server.fail = lambda request: 0

@@ -22,6 +22,7 @@ from services.downloader.adapters.live_body import BOUND, LiveBody
 from services.downloader.adapters.network import Access
 from services.downloader.adapters.scratch import SIZE
 from services.downloader.adapters.take_over import Gate, LiveResponse
+from tests.deadline import DEADLINE_S
 
 BODY = b"FLV" + bytes(range(256)) * 40
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -74,14 +75,17 @@ def answering(*pieces: bytes, end: str = "close") -> Script:
     return script
 
 
-async def read(url: str, *, live: bool = True, stall_s: float = 30.0) -> tuple[bytes, str, bool]:
+async def read(url: str, *, live: bool = True, stall_s: float = DEADLINE_S) -> tuple[bytes, str, bool]:
     """The body, what ended it ("" for a good end), and whether it was taken over."""
     access = Access(EgressPolicy(allow_private=True), stall_s=stall_s)
     session = access.open_live_session() if live else access.open_session()
     body, taken = b"", False
     async with session:
         try:
-            async with asyncio.timeout(20), HttpFeed(session, access).open(Source(url=url, protocol="flv")) as chunks:
+            async with (
+                asyncio.timeout(DEADLINE_S),
+                HttpFeed(session, access).open(Source(url=url, protocol="flv")) as chunks,
+            ):
                 taken = isinstance(chunks, LiveBody)
                 async for chunk in chunks:
                     body += chunk
@@ -97,6 +101,8 @@ def head(*lines: str, status: str = "200 OK", version: str = "1.1") -> bytes:
 CHUNKS = b"%x\r\n" % len(BODY) + BODY + b"\r\n3;x=y\r\nabc\r\n"
 LENGTH, CHUNKED = f"Content-Length: {len(BODY)}", "Transfer-Encoding: chunked"
 BROKE, QUIET = "connection broke (ClientPayloadError)", "no data in time"
+QUIET_S = 1.0
+"""Longer than this loop is kept from the server of the test, which sends the body after the head."""
 ENDINGS = {
     "closed": ([head("Connection: close"), BODY], "close", BODY, ""),
     "closed in the head's packet": ([head() + BODY], "close", BODY, ""),
@@ -135,7 +141,7 @@ def test_every_ending_is_told(run: Run, name: str) -> None:
 
     async def scenario() -> None:
         async with served(answering(*pieces, end=end)) as url:
-            found = await read(url, stall_s=0.3 if told == QUIET else 30.0)
+            found = await read(url, stall_s=QUIET_S if told == QUIET else DEADLINE_S)
         # A reset may overtake what was sent before it.
         assert found[0] == body if body is not None else BODY.startswith(found[0])
         assert found[1] == told
@@ -152,7 +158,7 @@ AS_BEFORE = [name for name in ENDINGS if name not in ("reset, no length", "garbl
 async def test_aiohttp_tells_the_same_ending(name: str) -> None:
     pieces, end, _, told = ENDINGS[name]
     async with served(answering(*pieces, end=end)) as url:
-        found = await read(url, live=False, stall_s=0.3 if told == QUIET else 30.0)
+        found = await read(url, live=False, stall_s=QUIET_S if told == QUIET else DEADLINE_S)
     assert found[1:] == (told, False)
 
 
@@ -195,7 +201,7 @@ async def test_a_refusal_is_told_with_its_status() -> None:
 @EITHER_LOOP
 def test_the_connection_is_closed_when_nobody_reads_on(run: Run) -> None:
     async def scenario() -> None:
-        closed = asyncio.Event()
+        closed, reads = asyncio.Event(), asyncio.Event()
 
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
@@ -203,14 +209,20 @@ def test_the_connection_is_closed_when_nobody_reads_on(run: Run) -> None:
             await reader.read()
             closed.set()
 
-        async with served(script) as url:
-            reading = asyncio.create_task(read(url))
-            await asyncio.sleep(0.05)
+        async def read_on(url: str) -> None:
+            access = Access(EgressPolicy(allow_private=True))
+            source = Source(url=url, protocol="flv")
+            async with access.open_live_session() as session, HttpFeed(session, access).open(source) as chunks:
+                async for _ in chunks:
+                    reads.set()
+
+        async with served(script) as url, asyncio.timeout(DEADLINE_S):
+            reading = asyncio.create_task(read_on(url))
+            await reads.wait()
             reading.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await reading
-            async with asyncio.timeout(5):
-                await closed.wait()
+            await closed.wait()
 
     run(scenario())
 
