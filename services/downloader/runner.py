@@ -102,9 +102,10 @@ class Runner:
     ) -> Outcome:
         await journal.append([facts.started(self._settings.worker, lease.epoch)])
         since = standby.since if standby is not None else None
-        left = await self._outside.salvage.take_over(journal, facts, lease.epoch, held_since=since)
+        held = standby.capture.holds_group if standby and since is not None else None
+        left = await self._outside.salvage.take_over(journal, facts, lease.epoch, held=held)
         if self._outside.streams is not None:
-            left |= await self._outside.streams.take_over(journal, facts, lease.epoch, held_since=since)
+            left |= await self._outside.streams.take_over(journal, facts, lease.epoch, held=held)
         joint, secured = await self._joint(lease, before, facts)
         origin = _Origin(before, joint or left, standby, planned=joint is not None and standby is not None)
         if since is not None and joint is None and _holds_what_is_lost(journal.state, since, secured):

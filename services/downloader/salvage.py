@@ -18,13 +18,11 @@ from services.downloader import domain, metrics
 from services.downloader.adapters import recovery
 from services.downloader.adapters.engine import SegmentOpened, StartPoint
 from services.downloader.adapters.files import Folder, Part
-from services.downloader.adapters.recovery import Damaged, InUse
+from services.downloader.adapters.recovery import Damaged, HasGroup, InUse
 from services.downloader.domain import OpenSegment, Recording
 from services.downloader.facts import Facts, open_segment
 from services.downloader.journal import Journal
 
-LONGEST_GROUP_S = 15.0
-"""Nobody sends keyframes further apart."""
 log = structlog.get_logger(__name__)
 
 
@@ -34,19 +32,16 @@ class Salvage:
     def __init__(self, folder: Folder, *, min_bytes: int) -> None:
         self._folder, self._min_bytes = folder, min_bytes
 
-    async def take_over(self, journal: Journal, facts: Facts, epoch: int, *, held_since: float | None = None) -> Json:
+    async def take_over(self, journal: Journal, facts: Facts, epoch: int, *, held: HasGroup | None = None) -> Json:
         """Settle what earlier owners left here, also files that the log has not heard of. For the owner, before it records.
 
-        Gives the ``tail`` of the last media that was recovered, if it has one: what comes next is joined behind it. ``held_since``: the
-        owner holds everything that came from then on (Unix time), so that a torn group of pictures need not stay torn.
+        Gives the ``tail`` of the last media that was recovered, if it has one: what comes next is joined behind it. ``held``: of the torn
+        group of pictures at its end, whether the owner holds it whole.
         """
         tail: Json | None = None
         for part in await asyncio.to_thread(self._folder.parts, journal.recording_id):
             if part.epoch < epoch:
-                tail = (
-                    await self._attempt(part, self._settle(part, journal, facts, adopt=True, held_since=held_since))
-                    or tail
-                )
+                tail = await self._attempt(part, self._settle(part, journal, facts, adopt=True, held=held)) or tail
         return {"tail": tail} if tail else {}
 
     async def sweep(self, journal: Journal) -> None:
@@ -74,7 +69,7 @@ class Salvage:
         return None
 
     async def _settle(
-        self, part: Part, journal: Journal, facts: Facts, *, adopt: bool, held_since: float | None = None
+        self, part: Part, journal: Journal, facts: Facts, *, adopt: bool, held: HasGroup | None = None
     ) -> Json | None:
         events: list[Event] = []
         opened = journal.state.opened(part.index)
@@ -90,7 +85,7 @@ class Salvage:
         if finished is not None:
             await journal.append([*events, finished])
         else:
-            tail = await self._recover(part, opened, journal, facts, events, held_since)
+            tail = await self._recover(part, opened, journal, facts, events, held)
         await asyncio.to_thread(self._folder.remove, part)
         return tail
 
@@ -101,14 +96,13 @@ class Salvage:
         journal: Journal,
         facts: Facts,
         events: list[Event],
-        held_since: float | None,
+        held: HasGroup | None,
     ) -> Json | None:
         """Make a part whole and file it; gives the tail of its media."""
         with recovery.claim(part) as file:
             try:
                 whole = await asyncio.to_thread(self._folder.whole, part)
-                regroup = held_since is not None and held_since < part.path.stat().st_mtime - LONGEST_GROUP_S
-                left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, regroup=regroup)
+                left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, held=held)
             except Damaged as error:
                 kept = await asyncio.to_thread(self._folder.set_aside, part)
                 log.error("salvage.damaged", part=part.path.name, kept_as=str(kept), error=str(error))

@@ -19,12 +19,11 @@ from contracts.values import Artifact, Json
 from services.downloader import metrics
 from services.downloader.adapters import recovery
 from services.downloader.adapters.files import MEDIA_TYPES, Part
-from services.downloader.adapters.recovery import Damaged
+from services.downloader.adapters.recovery import Damaged, HasGroup
 from services.downloader.adapters.streamed import Sent, StreamedFile, Streaming, assemble
 from services.downloader.domain import OpenSegment
 from services.downloader.facts import Facts
 from services.downloader.journal import Journal
-from services.downloader.salvage import LONGEST_GROUP_S
 from services.downloader.store import QUERIES
 
 NOTHING_SENT = "nothing of it had reached the bucket"
@@ -98,23 +97,23 @@ class Streams:
 
     # After a crash
 
-    async def take_over(self, journal: Journal, facts: Facts, epoch: int, *, held_since: float | None = None) -> Json:
+    async def take_over(self, journal: Journal, facts: Facts, epoch: int, *, held: HasGroup | None = None) -> Json:
         """Finish what earlier owners had in the bucket. For the owner, before it records; gives where to go on, see `Salvage.take_over`."""
         joint: Json = {}
         for row in await self.notes.of(journal.recording_id, epoch):
             opened = journal.state.opened(row.index)
             if opened is not None and opened.epoch == row.epoch:
-                joint |= await self._finish(journal, facts, row, opened, held_since)
+                joint |= await self._finish(journal, facts, row, opened, held)
             elif row.sent.upload_id and (row.index, row.epoch) not in journal.state.completed:
                 await self.bucket.abort(row.sent.key, row.sent.upload_id)
             await self.notes.forget(journal.recording_id, row.index, row.epoch)
-        if held_since is None:
+        if held is None:
             lost = [one for one in journal.state.open if one.epoch < epoch]
             await journal.append([facts.discarded(one.index, NOTHING_SENT) for one in lost])
         return joint
 
     async def _finish(
-        self, journal: Journal, facts: Facts, row: Row, opened: OpenSegment, held_since: float | None
+        self, journal: Journal, facts: Facts, row: Row, opened: OpenSegment, held: HasGroup | None
     ) -> Json:
         key = row.sent.key.removeprefix(self.prefix)
         if not await assemble(self.bucket, row.sent):
@@ -130,10 +129,9 @@ class Streams:
             # When its media came, not when it was fetched: it is compared with what somebody held, and with what comes.
             written_at = row.sent.written_at or (await self.storage.stat(key)).modified.timestamp()
             os.utime(named.name, (written_at, written_at))
-            regroup = held_since is not None and held_since < written_at - LONGEST_GROUP_S
             whole = _whole(row)
             try:
-                left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, regroup=regroup)
+                left = await asyncio.to_thread(recovery.recover, part, file, whole=whole, held=held)
             except Damaged as error:
                 log.error("streams.damaged", key=key, error=str(error))
                 await journal.append([facts.discarded(row.index, f"damaged: {error}; it is {key} in the bucket")])

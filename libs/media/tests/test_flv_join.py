@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media.flv.recorder import FlvRecorder, Rejoined
+from media.flv.recover import recover
 from media.flv.tag import VIDEO, Tag
+from media.flv.tail import last_group, read_tail
 from media.repair.join import KEPT_TAGS, Tail
 from media.repair.replay import mark
 
@@ -104,6 +106,30 @@ def test_a_torn_end_is_continued_in_the_middle_of_its_group() -> None:
     old = Side().feed(flv.stream(*source[: 4 * GOP_TAGS + 11])).finish()
     new = Side(behind=old.recorder.tail).feed(flv.stream(*source[3 * GOP_TAGS :])).finish()
     assert sorted(told(old, new)) == sorted(expected(source, 50_000))
+
+
+@pytest.mark.parametrize("clock", [0, -100_000, 7_777_777])
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_torn_group_that_was_left_out_is_written_anew(clock: int, before: int) -> None:
+    # given a file that ends in the middle of a group, of which the successor has nothing but this group and what follows, or more
+    source = flv.gops(50_000, range(8))
+    old = Side().feed(flv.stream(*source[: 4 * GOP_TAGS + 11])).finish()
+    file = io.BytesIO(old.files[0].getvalue())
+    last = last_group(file)
+    assert last is not None
+    # when it is left out
+    file.truncate(last.position)
+    recover(file)
+    old.files[0] = file
+    tail = read_tail(file, start_ms=0, ended_at=WALL)
+    tail.ahead = last.tags
+    held = Tail.from_json(tail.to_json())
+    new = Side(behind=held).feed(flv.stream(*shifted(source[(4 - before) * GOP_TAGS :], clock))).finish()
+    # then both files together are the stream, and each begins with a keyframe
+    assert told(old, new) == expected(source, 50_000)
+    assert all(flv.media(one.getvalue())[0].is_keyframe for one in (*old.files, *new.files))
+    (seam,) = [one for one in new.events if isinstance(one, Rejoined)]
+    assert (seam.seamless, seam.gap_ms) == (True, 0)
 
 
 def test_filler_that_only_the_files_lack_does_not_hide_the_end() -> None:

@@ -7,6 +7,7 @@ import io
 import pytest
 from media.flv.recover import recover
 from media.flv.tail import last_group, read_tail
+from media.repair.replay import mark
 
 from libs.media.tests import flv_streams as flv
 
@@ -35,9 +36,14 @@ def test_the_tail_of_a_file_is_that_of_its_recorder(groups: int) -> None:
 
 def test_a_recovered_file_without_its_last_group_ends_before_a_keyframe() -> None:
     file = written(5, more=9)
-    end = last_group(file)
-    assert end is not None
-    file.truncate(end)
+    source = flv.gops(0, range(6))
+    last = last_group(file)
+    assert last is not None
+    assert last.mark == mark(source[5 * GOP_TAGS])
+    assert [(one.time, one.mark) for one in last.tags] == [
+        (tag.timestamp, mark(tag)) for tag in source[5 * GOP_TAGS : 5 * GOP_TAGS + 9]
+    ]
+    file.truncate(last.position)
     left = recover(file)
     tags = flv.media(file.getvalue())
     assert tags == flv.gops(0, range(5))

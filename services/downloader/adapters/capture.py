@@ -137,6 +137,10 @@ class Capture:
         engine: object = self._engine
         return engine if isinstance(engine, Holder) else None
 
+    def holds_group(self, mark: int) -> bool:
+        """Whether a standby holds the whole group of pictures that begins with the keyframe of this mark."""
+        return self._holder is not None and self._holder.holds_group(mark)
+
     def forget_before(self, at: float) -> None:
         """A standby lets go of media that came before a moment."""
         if self._holder is not None:

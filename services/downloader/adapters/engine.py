@@ -244,6 +244,9 @@ class Holder(Protocol):
     def holds(self) -> Json | None:
         """From where on media is held, in the terms of this engine; ``None`` while none is."""
 
+    def holds_group(self, mark: int) -> bool:
+        """Whether the whole group of pictures is held that begins with the keyframe of this mark, as it stands in files of FLV."""
+
     def forget_before(self, at: float) -> None:
         """Let go of held media that came before a moment (wall clock, seconds)."""
 

@@ -136,6 +136,10 @@ class FlvStream:
         """See `Holder`: the mark of the newest keyframe, behind which the owner may leave."""
         return self._held.holds if self._held is not None else None
 
+    def holds_group(self, mark: int) -> bool:
+        """See `Holder`."""
+        return self._held is not None and self._held.holds_group(mark)
+
     def forget_before(self, at: float) -> None:
         """See `Holder`."""
         if self._held is not None:

@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from contracts.values import Json
+from media.flv.codec_config import read_config
 from media.flv.parser import FlvParser
 from media.flv.tag import AUDIO, KEYFRAME, SCRIPT, VIDEO, FlvHeader, Item, Tag
 from media.flv.writer import encode_header, encode_tag
+from media.repair.filler import USUAL_LENGTH_SIZE, FillerFilter
+from media.repair.log import RepairLog
 from media.repair.replay import mark
 
 from services.downloader.adapters.engine import Chunk
@@ -52,6 +55,9 @@ class HeldFlv:
         self._open_at = self._last_at = 0.0
         self._connection = 0
         self._marks: deque[tuple[float, int]] = deque(maxlen=4096)
+        self._whole: deque[tuple[float, int]] = deque(maxlen=4096)
+        self._grows = False
+        self._filler = FillerFilter(RepairLog())
         self.received = 0
 
     @property
@@ -72,8 +78,15 @@ class HeldFlv:
         """Bytes held."""
         return self._spill.size + len(self._open)
 
+    def holds_group(self, mark: int) -> bool:
+        """Whether the group of this keyframe is held from there to its end, or to now; ``mark`` as in files, which have no filler."""
+        return any(found == mark for _, found in self._whole)
+
     def reconnected(self) -> None:
-        """The next bytes come from a new connection."""
+        """The next bytes come from a new connection: the group that grew stays torn."""
+        if self._grows:
+            self._whole.pop()
+            self._grows = False
         self._close()
         self._take_items(self._parser.finish(), self._open_at)
         self._parser = FlvParser()
@@ -126,11 +139,21 @@ class HeldFlv:
             self._note_header(tag)
         elif tag.kind == KEYFRAME or (VIDEO not in self._headers and tag.type == AUDIO):
             self._marks.append((at, mark(tag)))
+        if tag.kind == KEYFRAME:
+            self._whole.append((at, mark(self._written(tag))))
+            self._grows = True
         if not self._open:
             self._open_at = at
         self._open += encode_tag(tag)
 
+    def _written(self, tag: Tag) -> Tag:
+        written = Tag(tag.type, tag.timestamp, tag.payload, tag.kind)
+        self._filler.process([written])
+        return written
+
     def _note_header(self, tag: Tag) -> None:
+        if tag.type == VIDEO:
+            self._filler.nal_length_size = read_config(tag).nal_length_size or USUAL_LENGTH_SIZE
         encoded = encode_tag(tag)
         if self._headers.get(tag.type) != encoded:
             self._headers[tag.type] = encoded
@@ -148,5 +171,6 @@ class HeldFlv:
     def _drop_oldest(self) -> None:
         self._spill.drop(self._groups.popleft().media)
         oldest = self._groups[0].at
-        while self._marks and self._marks[0][0] < oldest:
-            self._marks.popleft()
+        for marks in (self._marks, self._whole):
+            while marks and marks[0][0] < oldest:
+                marks.popleft()

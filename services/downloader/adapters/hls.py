@@ -123,6 +123,10 @@ class HlsEngine:
         """See `Holder`: the number of the first segment that is held."""
         return self._writer.held.holds if self._writer.held is not None else None
 
+    def holds_group(self, mark: int) -> bool:
+        """See `Holder`. Never: whole segments lie in files."""
+        return False
+
     def forget_before(self, at: float) -> None:
         """See `Holder`."""
         if self._writer.held is not None:

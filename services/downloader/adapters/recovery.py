@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -14,8 +14,12 @@ from media.flv.errors import FlvError
 from media.flv.recover import recover as recover_flv
 from media.flv.tail import last_group, read_tail
 from media.hls import recover_mp4, recover_ts
+from media.repair.join import Written
 
 from services.downloader.adapters.files import Part
+
+HasGroup = Callable[[int], bool]
+"""Whether somebody has the whole group of pictures that begins with the keyframe of this mark (`media.repair.replay.mark`)."""
 
 
 class InUse(Exception):
@@ -28,11 +32,15 @@ class Damaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What is left of a part; 0 bytes when nothing in it can be played. ``written_at``: its last bytes came then (Unix time)."""
+    """What is left of a part; 0 bytes when nothing in it can be played. ``written_at``: its last bytes came then (Unix time).
+
+    ``torn``: the tags of a group of pictures that was left out, with times of the file.
+    """
 
     bytes: int
     duration_ms: int
     written_at: float = 0.0
+    torn: tuple[Written, ...] = ()
 
 
 @contextmanager
@@ -49,11 +57,11 @@ def claim(part: Part) -> Iterator[BinaryIO]:
         yield file
 
 
-def recover(part: Part, file: BinaryIO, *, whole: int | None = None, regroup: bool = False) -> Recovered:
+def recover(part: Part, file: BinaryIO, *, whole: int | None = None, held: HasGroup | None = None) -> Recovered:
     """Truncate torn media, write the true duration and index into a claimed part. Idempotent; raises Damaged, OSError.
 
-    ``whole``: so many bytes hold whole segments of a playlist, what lies behind them comes again. ``regroup``: leave out the last group of
-    pictures of an FLV, which somebody has whole, so that the next file begins with its keyframe.
+    ``whole``: so many bytes hold whole segments of a playlist, what lies behind them comes again. ``held``: the last group of pictures of an
+    FLV is left out where somebody has it whole, so that the next file begins with its keyframe.
     """
     status = os.fstat(file.fileno())
     if status.st_size == 0:
@@ -62,10 +70,11 @@ def recover(part: Part, file: BinaryIO, *, whole: int | None = None, regroup: bo
         file.truncate(whole)
     try:
         found = _RECOVER[part.extension](part, file)
-        if regroup and part.extension == "flv" and (end := last_group(file)) is not None:
-            file.truncate(end)
-            found = _RECOVER[part.extension](part, file)
-        return replace(found, written_at=status.st_mtime)
+        last = last_group(file) if held is not None and part.extension == "flv" else None
+        if last is None or held is None or not held(last.mark):
+            return replace(found, written_at=status.st_mtime)
+        file.truncate(last.position)
+        return replace(_RECOVER[part.extension](part, file), written_at=status.st_mtime, torn=last.tags)
     except FlvError as error:
         raise Damaged(str(error)) from error
 
@@ -99,4 +108,6 @@ def tail_of(part: Part, file: BinaryIO, start_ms: int, left: Recovered) -> Json 
     """The end of a recovered part by content, for `Take.behind`; ``None`` where segment numbers tell it."""
     if part.extension != "flv":
         return None
-    return read_tail(file, start_ms=start_ms, ended_at=left.written_at).to_json()
+    tail = read_tail(file, start_ms=start_ms, ended_at=left.written_at)
+    tail.ahead = tuple(replace(one, time=one.time + start_ms) for one in left.torn)
+    return tail.to_json()

@@ -114,6 +114,10 @@ class StreamEngine:
         """See `Holder`."""
         return self._holder.tail if self._holder else None
 
+    def holds_group(self, mark: int) -> bool:
+        """See `Holder`."""
+        return self._holder is not None and self._holder.holds_group(mark)
+
     def forget_before(self, at: float) -> None:
         """See `Holder`."""
         if self._holder is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from media.flv.recorder import FlvRecorder
-from media.flv.tag import Tag
+from media.flv.tag import VIDEO, Tag
 from media.hls import Discontinuity, Init, InitSection, Media, MissingMedia, PlanCursor, SegmentTask
 from media.repair.replay import mark
 
@@ -71,6 +71,36 @@ def test_media_before_a_moment_is_forgotten_by_whole_groups() -> None:
     held.forget_before(5.0)
     assert held.first_mark == mark(source[4 * GOP_TAGS])
     assert [bytes(tag.payload) for tag in recorded(held)] == [bytes(tag.payload) for tag in source[4 * GOP_TAGS :]]
+
+
+def test_the_groups_that_are_whole_are_known_by_their_keyframes_as_they_stand_in_files() -> None:
+    # given frames padded with filler, which no file has
+    filler, size = flv.nal(12, b"\xff" * 40), GOP_TAGS
+    plain = flv.gops(0, range(9))
+    source = [
+        flv.video(tag.timestamp, n, key=tag.is_keyframe, extra=filler) if tag.type == VIDEO else tag
+        for n, tag in enumerate(plain)
+    ]
+    wanted = [mark(flv.video(0, n * size, key=True)) for n in range(9)]
+    held = HeldFlv(Spill(None), max_bytes=1 << 30)
+
+    def held_groups() -> list[int]:
+        return [n for n, one in enumerate(wanted) if held.holds_group(one)]
+
+    # when a connection breaks in the middle of the fourth group, and the next one begins with the sixth
+    held.feed(flv.stream(*source[: 3 * size + 9]), 1.0)
+    assert held_groups() == [0, 1, 2, 3]
+    held.reconnected()
+    held.reconnected()
+    # then nobody has the fourth one whole
+    assert held_groups() == [0, 1, 2]
+    held.feed(flv.stream(*source[5 * size : 6 * size]), 2.0)
+    for n in (6, 7, 8):
+        held.feed(b"".join(flv.raw(tag) for tag in source[n * size : (n + 1) * size]), float(n))
+    assert held_groups() == [0, 1, 2, 5, 6, 7, 8]
+    # and what is forgotten is not held
+    held.forget_before(7.5)
+    assert held_groups() == [7, 8]
 
 
 def test_a_second_connection_is_told_as_one() -> None:

@@ -14,7 +14,10 @@ from contracts.downloader import (
 )
 from contracts.values import Effective, EndReason
 from media.mpegts import packets
+from media.repair.join import Tail
+from media.repair.replay import mark
 
+from libs.media.tests import flv_streams as flv
 from services.downloader import domain
 from services.downloader.adapters.files import PARTS, RECOVERED, Folder
 from services.downloader.domain import RECORDING, Recording
@@ -95,6 +98,32 @@ async def test_the_file_of_an_earlier_owner_is_recovered(folder, salvage, tmp_pa
     assert (event.recovered, event.index, event.start_ms) == (True, 0, 500)
     assert (tmp_path / "show 000.ts").read_bytes() == PACKETS
     assert folder.parts("r") == []
+
+
+@pytest.mark.parametrize("held", [True, False])
+async def test_a_torn_group_that_the_next_owner_holds_is_left_out(folder, salvage, tmp_path, held):
+    # given a file that ends in the middle of its third group
+    source = flv.gops(0, range(3))[: 2 * 28 + 9]
+    with folder.open("r", 1, 0, "flv") as file:
+        file.write(flv.record(flv.stream(*source)).contents[0][:-7])
+    log = Log(started(1), opened(), started(2))
+    asked = []
+
+    def holds(found):
+        asked.append(found)
+        return held
+
+    # when it is recovered by somebody who has received that group, or has not
+    joint = await salvage.take_over(log, FACTS, 2, held=holds)
+    # then the file ends before it, or with its last whole tag; the next one begins behind that
+    (event,) = log.told
+    kept = source[: 2 * 28] if held else source[:-1]
+    assert asked == [mark(source[2 * 28])]
+    assert flv.media((tmp_path / "show 000.flv").read_bytes()) == kept
+    assert event.duration_ms == kept[-1].timestamp
+    tail = Tail.from_json(joint["tail"])
+    assert [one.time for one in tail.tags] == [500 + tag.timestamp for tag in kept]
+    assert [one.time for one in tail.ahead] == ([500 + tag.timestamp for tag in source[2 * 28 : -1]] if held else [])
 
 
 async def test_a_recovered_file_keeps_the_name_it_was_begun_under(folder, salvage, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from media.flv.metadata import read_metadata
@@ -14,12 +15,13 @@ from media.flv.tag import (
     TAG_HEADER_SIZE,
     TAG_TYPES,
     VIDEO,
+    FlvHeader,
     Item,
     Tag,
     classify,
 )
-from media.flv.writer import FILE_HEADER_SIZE
-from media.repair.join import Tail
+from media.flv.writer import FILE_HEADER_SIZE, encode_header
+from media.repair.join import Tail, Written
 
 _FIRST_TAG: Final = FILE_HEADER_SIZE + PREVIOUS_TAG_SIZE
 _LAST_S: Final = 40.0
@@ -41,8 +43,36 @@ def read_tail(file: BinaryIO, *, start_ms: int, ended_at: float) -> Tail:
     return tail
 
 
-def last_group(file: BinaryIO) -> int | None:
-    """Where the last group of pictures begins; ``None`` when it is the only one, or the file has no index."""
+@dataclass(frozen=True, slots=True)
+class LastGroup:
+    """Where in a file its last group of pictures begins, and the tags from there on, with times of the file."""
+
+    position: int
+    tags: tuple[Written, ...]
+
+    @property
+    def mark(self) -> int:
+        """Of its keyframe."""
+        return self.tags[0].mark
+
+
+def last_group(file: BinaryIO) -> LastGroup | None:
+    """The last group of pictures; ``None`` when it is the only one, or the file has no index."""
+    position = _last_keyframe(file)
+    if position is None:
+        return None
+    file.seek(position)
+    # As behind a file header: a parser begins with one.
+    tail, parser = Tail(), FlvParser()
+    parser.feed(encode_header(FlvHeader(flags=5)) + bytes(PREVIOUS_TAG_SIZE))
+    while block := file.read(_BLOCK):
+        _add(tail, parser.feed(block), 0)
+    _add(tail, parser.finish(), 0)
+    return LastGroup(position, tuple(tail.tags)) if tail.tags and tail.tags[0].key else None
+
+
+def _last_keyframe(file: BinaryIO) -> int | None:
+    """Where the keyframe stands that is not the first one."""
     position = _place(file)
     length = file.seek(0, 2)
     groups: list[int] = []

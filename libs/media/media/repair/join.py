@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from media.flv.tag import AUDIO, KEYFRAME, VIDEO, Tag
 from media.repair.model import Group, wrapped
@@ -32,11 +32,16 @@ class Written:
 
 
 class Tail:
-    """The last tags a recording wrote. ``ended_at``: when the last of them was received (wall clock, seconds), 0 when unknown."""
+    """The last tags a recording wrote. ``ended_at``: when the last of them was received (wall clock, seconds), 0 when unknown.
 
-    def __init__(self, tags: Iterable[Written] = (), ended_at: float = 0.0) -> None:
+    ``ahead``: tags that came next and are not in the file any more, because somebody else has their group of pictures whole. They tell
+    where that one's media belongs, which may begin with them, and are written anew.
+    """
+
+    def __init__(self, tags: Iterable[Written] = (), ended_at: float = 0.0, ahead: Iterable[Written] = ()) -> None:
         self.tags: deque[Written] = deque(tags, maxlen=KEPT_TAGS)
         self.ended_at = ended_at
+        self.ahead = tuple(ahead)
 
     def add(self, tags: Sequence[Tag], received_at: float | None) -> None:
         """Note media that was written, times already on the timeline."""
@@ -46,19 +51,19 @@ class Tail:
 
     def copy(self) -> Tail:
         """As it is now."""
-        return Tail(self.tags, self.ended_at)
+        return Tail(self.tags, self.ended_at, self.ahead)
 
     def ends(self) -> dict[int, int]:
         """The last time of each channel."""
         return {one.type: one.time for one in self.tags}
 
     def channel(self, type: int) -> list[Written]:
-        """The tags of one channel in order."""
-        return [one for one in self.tags if one.type == type]
+        """The tags of one channel in order, those ahead included."""
+        return [one for one in (*self.tags, *self.ahead) if one.type == type]
 
     def to_json(self) -> dict[str, object]:
         """Plain values; :meth:`from_json` reads them."""
-        return {"ended_at": self.ended_at, "tags": [[one.type, int(one.key), one.time, one.mark] for one in self.tags]}
+        return {"ended_at": self.ended_at, "tags": _to_json(self.tags), "ahead": _to_json(self.ahead)}
 
     @classmethod
     def from_json(cls, value: object) -> Tail | None:
@@ -66,10 +71,18 @@ class Tail:
         if not isinstance(value, dict) or not isinstance(value.get("tags"), list):
             return None
         try:
-            tags = [Written(int(one[0]), bool(one[1]), int(one[2]), int(one[3])) for one in value["tags"][-KEPT_TAGS:]]
-            return cls(tags, float(value.get("ended_at", 0.0)))
+            tags, ahead = _from_json(value["tags"][-KEPT_TAGS:]), _from_json(value.get("ahead", [])[:KEPT_TAGS])
+            return cls(tags, float(value.get("ended_at", 0.0)), ahead)
         except (TypeError, ValueError, IndexError):
             return None
+
+
+def _to_json(tags: Iterable[Written]) -> list[list[int]]:
+    return [[one.type, int(one.key), one.time, one.mark] for one in tags]
+
+
+def _from_json(values: list[Any]) -> list[Written]:
+    return [Written(int(one[0]), bool(one[1]), int(one[2]), int(one[3])) for one in values]
 
 
 class Joiner:
