@@ -184,8 +184,15 @@ class EmbeddedSystem:
 
     def _prepare_folders(self) -> None:
         for folder in (self.options.data, self.options.logs, self.options.data / "files"):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.options.recordings.mkdir(parents=True, exist_ok=True)
+            _make(folder, 0o700)
+        _make(self.options.recordings, 0o777)
+
+
+def _make(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(f"{folder} cannot be a folder: there is a file in its place") from None
 
 
 def choose_port(options: Options) -> int:

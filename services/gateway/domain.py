@@ -9,6 +9,8 @@ from contracts.aggregate import Aggregate, Rejected
 from contracts.gateway import ApiKeyCreated, ApiKeyRevoked, PasswordChanged, Role, UserCreated, UserRemoved
 from contracts.message import Event
 
+from services.gateway.settings import MAX_PASSWORD, MIN_PASSWORD
+
 RANKS: dict[str, int] = {"viewer": 1, "operator": 2, "admin": 3}
 RESOURCES = (
     "streamers",
@@ -25,7 +27,6 @@ RESOURCES = (
     "users",
     "system",
 )
-MIN_PASSWORD, MAX_PASSWORD = 10, 256
 _SCOPE = re.compile(r"(?P<resource>\*|[a-z-]+):(?P<action>read|write)")
 
 

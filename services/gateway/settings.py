@@ -9,6 +9,9 @@ from chassis.settings import ServiceSettings
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
+MIN_PASSWORD, MAX_PASSWORD = 10, 256
+"""Characters."""
+
 
 class GatewaySettings(ServiceSettings):
     """Where the gateway listens, how long logins last, and how it projects."""
@@ -55,6 +58,14 @@ class GatewaySettings(ServiceSettings):
         if not key.get_secret_value():
             raise ValueError("the gateway signs tokens and seals secrets with it: see `aircheck new-key`")
         return key
+
+    @field_validator("admin_password")
+    @classmethod
+    def _admin_password_is_one(cls, password: SecretStr) -> SecretStr:
+        # Here and not at the first start alone, where the gateway would end again and again and only its log would say why.
+        if password.get_secret_value() and not MIN_PASSWORD <= len(password.get_secret_value()) <= MAX_PASSWORD:
+            raise ValueError(f"the password of admin has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        return password
 
     @property
     def password_file(self) -> Path:

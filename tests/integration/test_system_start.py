@@ -1,6 +1,10 @@
 """``aircheck up`` as a user runs it: started, stopped, started again with all its data."""
 
+import asyncio
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import aiohttp
@@ -53,6 +57,24 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path):
         assert len(family) >= 11
     _, alive = psutil.wait_procs(family, timeout=DEADLINE_S)
     assert alive == []
+
+
+@pytest.mark.parametrize(
+    ("data", "password", "said"),
+    [("s", "short", "10 to 256 characters"), ("a file", "", "there is a file in its place")],
+)
+async def test_what_cannot_start_says_why_at_once(tmp_path, data, password, said):
+    (tmp_path / "a file").write_text("")
+    environment = {**os.environ, "AIRCHECK_DATA": str(tmp_path / data), "AIRCHECK_PORT": "0"}
+    environment |= {"AIRCHECK_ADMIN_PASSWORD": password, "COLUMNS": "400"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "aircheck", "up", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    async with asyncio.timeout(DEADLINE_S):
+        out, _ = await process.communicate()
+    assert process.returncode == 1
+    assert "could not start" in out.decode() and said in out.decode()
+    assert password == "" or password not in out.decode()
 
 
 def _read(path: str) -> bytes:
