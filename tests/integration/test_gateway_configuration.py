@@ -42,6 +42,33 @@ async def test_a_streamer_stands_on_its_layers(client):
     assert (await client.get("/api/config/platforms")).json()["items"][0]["name"] == "example"
 
 
+async def test_filters_of_one_streamer_are_set_and_given_back_to_its_layers(client):
+    everything = {"filters": {"title_includes": ["concert"]}}
+    assert (await client.put("/api/config", json=everything)).status_code == 200
+    body = {"url": "https://live.example.com/42", "layer": {"quality": "720p"}}
+    location = (await client.post("/api/streamers", json=body)).headers["location"]
+    filters = f"{location}/filters"
+
+    inherited = await client.get(filters)
+    tag = inherited.headers["etag"]
+    own = await client.put(filters, json={"categories": ["Music"]}, headers={"If-Match": tag})
+    stale = await client.put(filters, json={}, headers={"If-Match": tag})
+    wrong = [
+        await client.put(filters, json={"categries": []}),
+        await client.put(filters, json={"windows": [{"start": "18:00", "end": "19:00", "timezone": "Mars/Base"}]}),
+        await client.get("/api/streamers/nobody/filters"),
+    ]
+    layer = (await client.get(location)).json()["layer"]
+    back = await client.delete(filters)
+
+    assert inherited.json()["origin"] == "global" and inherited.json()["filters"]["title_includes"] == ["concert"]
+    assert own.status_code == 200 and own.json()["origin"] == "streamer"
+    assert own.json()["filters"] == {"title_includes": [], "title_excludes": [], "categories": ["Music"], "windows": []}
+    assert layer["quality"] == "720p", "the rest of the layer stays"
+    assert [answer.status_code for answer in (stale, *wrong)] == [412, 422, 422, 404]
+    assert back.json()["origin"] == "global" and back.json()["filters"] == inherited.json()["filters"]
+
+
 async def test_a_template_in_use_stays(client):
     template = await client.post("/api/templates", json={"name": "night"})
     location, template_id = template.headers["location"], template.json()["id"]

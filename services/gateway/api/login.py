@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, SecretStr
 from services.gateway.accounts import TokenPair
 from services.gateway.api.context import Parts, address_of
 from services.gateway.api.problems import Refusal
-from services.gateway.domain import MAX_PASSWORD, Principal
+from services.gateway.domain import Principal
+from services.gateway.settings import MAX_PASSWORD
 
 router = APIRouter(prefix="/api", tags=["login"])
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=MAX_PASSWORD)]

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from contracts.downloader import ReplicaStatus
 from contracts.pipeline import ReclaimItem, ReclaimUploaded
-from contracts.values import Artifact, Effective, Id, Layer, Step
+from contracts.values import Artifact, Effective, Filters, Id, Layer, Step
 from pydantic import BaseModel, ConfigDict, Field
 
 Json = dict[str, Any]
@@ -41,6 +41,14 @@ class RunningRecording(BaseModel):
     bytes: int
     duration_ms: int
     bitrate: int | None = None
+
+
+class StreamerFilters(BaseModel):
+    """What a channel must satisfy to be recorded, and the layer that says so: default, global, ``platform-…``, ``template-…`` or streamer."""
+
+    filters: Filters
+    origin: str
+    version: int
 
 
 class Streamer(BaseModel):

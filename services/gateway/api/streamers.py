@@ -9,7 +9,7 @@ from contracts.aggregate import Rejected
 from contracts.config import AddStreamer, ChangeStreamer, RemoveStreamer, StartStreamer, StopStreamer
 from contracts.downloader import RecordingProgress
 from contracts.monitor import CheckChannel
-from contracts.values import Id, Layer, Name, Strict, Url
+from contracts.values import Filters, Id, Layer, Name, Strict, Url
 from fastapi import APIRouter, Depends, Request, Response
 
 from services.gateway.api.context import Parts, fresh_key, metadata_of
@@ -17,9 +17,9 @@ from services.gateway.api.events import EventItem, event_page
 from services.gateway.api.outcome import ACCEPTED, Accepted, accepted, change, erase, resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import existing
-from services.gateway.api.resources import Streamer
+from services.gateway.api.resources import Streamer, StreamerFilters
 from services.gateway.api.security import allow, changing, guard_layer, reading
-from services.gateway.api.versions import Expected
+from services.gateway.api.versions import Expected, require
 from services.gateway.domain import Principal
 from services.gateway.store import views
 from services.gateway.store.views import EventFilter
@@ -132,10 +132,58 @@ async def check_streamer(request: Request, streamer_id: Id, parts: Parts) -> Res
     return accepted(command_id.hex, _location(streamer_id))
 
 
+@router.get("/{streamer_id}/filters", response_model=StreamerFilters, dependencies=[reading("streamers")])
+async def filters(streamer_id: Id, parts: Parts) -> Response:
+    """What is recorded of a channel: the filters in force, and where they come from."""
+    return resource(_filters(await _existing(parts, streamer_id)), StreamerFilters)
+
+
+@router.put(
+    "/{streamer_id}/filters", response_model=StreamerFilters, responses=ACCEPTED, dependencies=[changing("streamers")]
+)
+async def set_filters(request: Request, streamer_id: Id, body: Filters, parts: Parts, expected: Expected) -> Response:
+    """Give a streamer filters of its own; those of the layers below mean nothing for it then."""
+    return await _set_filters(request, streamer_id, body, parts, expected)
+
+
+@router.delete(
+    "/{streamer_id}/filters", response_model=StreamerFilters, responses=ACCEPTED, dependencies=[changing("streamers")]
+)
+async def clear_filters(request: Request, streamer_id: Id, parts: Parts, expected: Expected) -> Response:
+    """Take a streamer's own filters away: those of the layers below are in force again."""
+    return await _set_filters(request, streamer_id, None, parts, expected)
+
+
 @router.get("/{streamer_id}/history", dependencies=[reading("streamers")])
 async def history(streamer_id: Id, parts: Parts, paging: Paged) -> Page[EventItem]:
     """Everything that ever happened to a streamer, newest first."""
     return await event_page(parts, paging, EventFilter(streamer_id=streamer_id), descending=True)
+
+
+async def _set_filters(
+    request: Request, streamer_id: str, wanted: Filters | None, parts: Parts, expected: int | None
+) -> Response:
+    item = await _existing(parts, streamer_id)
+    require(expected, item["version"])
+    layer = Layer.model_validate(item["layer"]).model_copy(update={"filters": wanted})
+    # A layer is set whole: one that somebody else changed since it was read must not be undone.
+    command = ChangeStreamer(streamer_id=streamer_id, layer=layer, expected_version=item["version"])
+
+    async def load() -> dict[str, Any]:
+        return _filters(await _existing(parts, streamer_id))
+
+    return await change(request, command, StreamerFilters, load, location=f"{_location(streamer_id)}/filters")
+
+
+def _filters(item: dict[str, Any]) -> dict[str, Any]:
+    effective, provenance = item["effective"], item["provenance"]
+    if effective is None or provenance is None:
+        raise Rejected("Not ready", detail="the configuration of this streamer is not resolved yet")
+    return {
+        "filters": effective["filters"],
+        "origin": provenance.get("filters", "default"),
+        "version": item["version"],
+    }
 
 
 def _location(streamer_id: str) -> str:

@@ -16,7 +16,7 @@ from services.gateway.api.outcome import resource
 from services.gateway.api.paging import Page, Paged
 from services.gateway.api.problems import Refusal, not_found
 from services.gateway.api.security import administering, allow
-from services.gateway.domain import MAX_PASSWORD, MIN_PASSWORD
+from services.gateway.settings import MAX_PASSWORD, MIN_PASSWORD
 from services.gateway.store import accounts as store
 
 router = APIRouter(prefix="/api/users", tags=["users"])
