@@ -118,17 +118,18 @@ def build(settings: DownloaderSettings | None = None) -> Service:
                 engines=engines,
                 journal_of=journal_of,
                 sources_of=sources_of,
-                accepting=lambda: service.health.ready,
+                accepting=lambda: not service.stopping,
                 spill=None if chosen.stream_to_storage else chosen.data_dir / "standby",
                 max_bytes=chosen.standby_max_mb * 1_000_000,
                 patience=runs.patience(),
             )
         )
-        service.add(runs.standbys)
         service.on_commit(requests.wake)
         service.on_commit(replica.wake)
         service.add(guard)
         service.add(replica)
+        # Behind the two who say how much room there is: it is told to others at the start.
+        service.add(runs.standbys)
         service.add(requests)
         service.add(Sweeper(salvage, folder, journal_of, every_s=chosen.salvage_every_s))
         service.health.checks["disk"] = guard.check

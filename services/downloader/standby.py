@@ -75,7 +75,12 @@ class Standbys:
         self._held: dict[str, Running] = {}
 
     async def start(self) -> None:
-        """Begin to look for recordings that want a standby."""
+        """Be known to the other replicas, and begin to look for recordings that want a standby.
+
+        Known before the service says that it is ready: an orchestrator may then stop the owner of a recording at once, which would leave alone
+        when nobody was known to it.
+        """
+        await self._look_once()
         self._looking = asyncio.create_task(self._look(), name="standbys")
 
     async def stop(self) -> None:
@@ -97,16 +102,19 @@ class Standbys:
 
     async def _look(self) -> None:
         while True:
-            try:
-                await self._look_once()
-            except UNREACHABLE as error:
-                log.warning("standbys.unreachable", error=repr(error)[:200])
-            except Exception:
-                # Without this loop the replica would silently take nothing over any more.
-                log.exception("standbys.failed")
             await asyncio.sleep(LOOK_S)
+            await self._look_once()
 
     async def _look_once(self) -> None:
+        try:
+            await self._announce_and_claim()
+        except UNREACHABLE as error:
+            log.warning("standbys.unreachable", error=repr(error)[:200])
+        except Exception:
+            # Without this loop the replica would silently take nothing over any more.
+            log.exception("standbys.failed")
+
+    async def _announce_and_claim(self) -> None:
         needs = self._needs
         free = needs.leases.room(ANY) - len(self._standing) if needs.accepting() and not needs.leases.paused else 0
         await needs.handovers.announce(free)

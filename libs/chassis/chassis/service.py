@@ -76,6 +76,8 @@ class Service:
         self._stack = AsyncExitStack()
         self._ended = asyncio.Event()
         self.ready: Callable[[int], None] = lambda _: None
+        self.stopping = False
+        """Whether the service has begun to stop."""
         self._exit_code = 0
         self.pool: Pool
         self.bus: Bus
@@ -170,6 +172,7 @@ class Service:
 
     async def stop(self) -> None:
         """Stop in the reverse order."""
+        self.stopping = True
         self.health.ready = False
         log.info("service.stopping")
         await self._stack.aclose()
