@@ -128,7 +128,7 @@ def _arguments(append: Append) -> tuple[Any, ...]:
         [envelope.id for envelope in envelopes],
         [event.message_type for event in events],
         [envelope.data.decode() for envelope in envelopes],
-        [metadata.to_json()] * len(events),
+        metadata.to_json(),
         [subjects.of(event) for event in events],
         [json.dumps(envelope.to_headers(), separators=(",", ":")) for envelope in envelopes],
         [envelope.data for envelope in envelopes],

@@ -7,22 +7,22 @@ conflict is seen before any position is drawn), then the rows of the log and the
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as DriverUUID
 from contracts import subjects
 from contracts.aggregate import Aggregate
-from contracts.envelope import Envelope, Metadata, wrap
+from contracts.envelope import Envelope, Metadata, header_texts, wrap, wrap_series
 from contracts.message import PREFIX, Event, Message
 from contracts.registry import load_vocabulary
-from pydantic_core import to_json
 
 from chassis.database import Connection
 from chassis.errors import Conflict, LeaseLost, MessageTooLarge
-from chassis.ids import new_id
+from chassis.ids import new_bytes, new_id
 from chassis.sql import beside
 from chassis.telemetry import child_of
 
@@ -119,12 +119,9 @@ async def append(
     """
     if not events:
         return []
-    now = datetime.now(UTC)
-    envelopes = [
-        wrap(event, id=new_id(), metadata=metadata, source=service, sequence=at.version + n, time=now)
-        for n, event in enumerate(events, 1)
-    ]
     _check_stream(at.stream, events)
+    now = datetime.now(UTC)
+    envelopes = wrap_series(events, new_id=_event_id, metadata=metadata, source=service, after=at.version, time=now)
     _check_size(envelopes)
     meta = metadata.to_json()
     outcome = await connection.fetchrow(
@@ -138,9 +135,9 @@ async def append(
         [envelope.id for envelope in envelopes],
         [event.message_type for event in events],
         [envelope.data.decode() for envelope in envelopes],
-        [meta] * len(events),
-        [subjects.of(event) for event in events],
-        [_encode(envelope.to_headers()) for envelope in envelopes],
+        meta,
+        _subjects_of(events),
+        header_texts(envelopes),
         [envelope.data for envelope in envelopes],
     )
     if not outcome["allowed"]:
@@ -157,7 +154,7 @@ async def enqueue(
     envelope = wrap(message, id=id or new_id(), metadata=metadata, source=service)
     _check_size([envelope])
     await connection.execute(
-        QUERIES["enqueue"], envelope.id, subjects.of(message), _encode(envelope.to_headers()), envelope.data
+        QUERIES["enqueue"], envelope.id, subjects.of(message), header_texts([envelope])[0], envelope.data
     )
     return envelope
 
@@ -174,7 +171,7 @@ async def republish(
             QUERIES["enqueue_many"],
             [envelope.id for envelope in envelopes],
             [subjects.of_recorded(row["type"], row["stream"]) for row in rows],
-            [_encode(envelope.to_headers()) for envelope in envelopes],
+            header_texts(envelopes),
             [envelope.data for envelope in envelopes],
         )
         count += len(rows)
@@ -199,9 +196,15 @@ def _recorded(service: str, row: Any) -> Envelope:
     )
 
 
-def _encode(headers: Mapping[str, str]) -> str:
-    # A third of the time of json.dumps, which makes an encoder for each call that asks for other separators.
-    return to_json(headers).decode()
+def _subjects_of(events: Sequence[Event]) -> list[str]:
+    # The key is part of the stream: events of one class in one stream have one subject.
+    known: dict[type[Event], str] = {}
+    return [known.get(type(event)) or known.setdefault(type(event), subjects.of(event)) for event in events]
+
+
+def _event_id() -> UUID:
+    # In the driver's own class of ids, a child of Python's: made, printed and sent in a third of the time.
+    return DriverUUID(new_bytes())
 
 
 def _check_stream(stream: str, events: Sequence[Event]) -> None:

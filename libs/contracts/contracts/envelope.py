@@ -7,13 +7,15 @@ Attributes follow the CloudEvents 1.0.2 specification with the ``ce-`` prefix of
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from contracts.message import PREFIX, Command, Event, Message
 
@@ -94,17 +96,18 @@ class Envelope:
     def to_headers(self) -> dict[str, str]:
         """NATS headers; ``ce-id`` and ``Nats-Msg-Id`` are the same id, so that the broker drops a repeat."""
         id = str(self.id)
+        return {MESSAGE_ID: id, "ce-id": id, "ce-sequence": str(self.sequence), **self._common_headers()}
+
+    def _common_headers(self) -> dict[str, str]:
+        """What the events of one type in one append have in common."""
         headers = {
-            MESSAGE_ID: id,
             "content-type": "application/json",
             "ce-specversion": SPEC_VERSION,
-            "ce-id": id,
             "ce-type": self.type,
             "ce-source": self.source,
             "ce-subject": self.subject,
             "ce-time": self.time.isoformat(),
             "ce-dataschema": f"/schemas/{self.message_type}.json",
-            "ce-sequence": str(self.sequence),
             **_headers_of(self.metadata),
         }
         if self.replayed:
@@ -193,4 +196,40 @@ def wrap(
     )
 
 
-__all__ = ["Command", "Envelope", "MalformedEnvelope", "Metadata", "wrap"]
+def wrap_series(
+    events: Sequence[Event], *, new_id: Callable[[], UUID], metadata: Metadata, source: str, after: int, time: datetime
+) -> list[Envelope]:
+    """Put events of one aggregate into their envelopes, as :func:`wrap` does; the first one gets the sequence behind ``after``."""
+    sender, subject = f"/services/{source}", f"{events[0].aggregate}/{events[0].key}"
+    return [
+        Envelope(new_id(), event.full_type(), sender, subject, time, sequence, metadata, event.to_json())
+        for sequence, event in enumerate(events, after + 1)
+    ]
+
+
+def header_texts(envelopes: Iterable[Envelope]) -> list[str]:
+    """The headers of each envelope as a JSON object. What the events of one append have in common is encoded once for each type."""
+    texts: list[str] = []
+    known: dict[str, tuple[Envelope, str]] = {}
+    for one in envelopes:
+        like, common = known.get(one.type, (None, ""))
+        if like is None or not _in_one_append(one, like):
+            common = to_json(one._common_headers()).decode()[1:]
+            known[one.type] = one, common
+        id = str(one.id)
+        texts.append(f'{{"{MESSAGE_ID}":"{id}","ce-id":"{id}","ce-sequence":"{one.sequence}",{common}')
+    return texts
+
+
+def _in_one_append(one: Envelope, other: Envelope) -> bool:
+    # The same objects, not equal ones: metadata take long to compare, and equal times may be written in two ways.
+    return (
+        one.metadata is other.metadata
+        and one.time is other.time
+        and one.subject == other.subject
+        and one.source == other.source
+        and one.replayed == other.replayed
+    )
+
+
+__all__ = ["Command", "Envelope", "MalformedEnvelope", "Metadata", "header_texts", "wrap", "wrap_series"]

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID, uuid4
 
 import pytest
 from contracts import downloader, monitor
-from contracts.envelope import MESSAGE_ID, REPLAYED, Envelope, MalformedEnvelope, Metadata, wrap
+from contracts.envelope import (
+    MESSAGE_ID,
+    REPLAYED,
+    Envelope,
+    MalformedEnvelope,
+    Metadata,
+    header_texts,
+    wrap,
+    wrap_series,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +62,56 @@ def test_what_is_written_to_headers_is_read_back(envelope: Envelope) -> None:
     again = Envelope.from_headers(envelope.to_headers(), envelope.data)
     assert again == envelope
     assert again.replayed == envelope.replayed
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(
+    st.lists(envelopes, max_size=4), st.lists(st.tuples(st.integers(0, 3), st.uuids(), st.integers(0, 9)), max_size=8)
+)
+def test_headers_as_text_are_the_headers_also_where_neighbours_share_them(
+    some: list[Envelope], repeats: Sequence[tuple[int, UUID, int]]
+) -> None:
+    # given envelopes of any kind, and further ones that differ from one of them in id and sequence alone
+    further = [replace(some[n], id=id, sequence=sequence) for n, id, sequence in repeats if n < len(some)]
+    # then
+    assert [json.loads(text) for text in header_texts([*some, *further, *some])] == [
+        one.to_headers() for one in [*some, *further, *some]
+    ]
+
+
+CHANGES: list[dict[str, object]] = [
+    {"metadata": Metadata(uuid4())},
+    {"source": "/services/gateway"},
+    {"subject": "session/s2"},
+    {"replayed": True},
+    {"time": datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_no_header_is_taken_from_a_neighbour_of_the_same_type_that_differs(change: dict[str, object]) -> None:
+    # given two envelopes of one type; the times are one instant in two zones
+    one = enveloped(time=datetime(2026, 1, 1, tzinfo=UTC))
+    other = replace(one, id=uuid4(), **change)  # type: ignore[arg-type]
+    # then
+    assert [json.loads(text) for text in header_texts([one, other, one])] == [
+        envelope.to_headers() for envelope in (one, other, one)
+    ]
+
+
+def test_a_series_is_wrapped_as_one_by_one() -> None:
+    # given events of one aggregate, of two types
+    left = monitor.SessionClosed(session_id="s1", streamer_id="b", reason="removed")
+    events = [EVENT, monitor.SessionResumed(session_id="s1", streamer_id="a"), left]
+    ids, origin, now = [uuid4() for _ in events], Metadata(uuid4()), datetime.now(UTC)
+    made = iter(ids)
+    # when
+    series = wrap_series(events, new_id=lambda: next(made), metadata=origin, source="monitor", after=7, time=now)
+    # then
+    assert series == [
+        wrap(event, id=id, metadata=origin, source="monitor", sequence=sequence, time=now)
+        for event, id, sequence in zip(events, ids, (8, 9, 10), strict=True)
+    ]
 
 
 @settings(max_examples=100, deadline=None, database=None)
