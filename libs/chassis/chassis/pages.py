@@ -75,6 +75,9 @@ class Pages:
         """End the processes that wait."""
         idle, self._idle = self._idle, []
         for process in idle:
+            # All of them before the first is waited for: the time of another may be over meanwhile.
+            process.stop_waiting()
+        for process in idle:
             await process.end()
         await asyncio.gather(*self._ending)
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from chassis.foreign.job import Job
 from chassis.foreign.page import PageStatus
-from chassis.pages import PROGRAM, PageFailed, Pages
+from chassis.pages import PROGRAM, PageFailed, Pages, _Process
 from chassis.waiting import wait_for_event
 
 from tests.deadline import DEADLINE_S
@@ -97,3 +97,21 @@ async def test_a_process_dies_with_its_parent() -> None:
     parent.kill()
     await parent.wait()
     assert await gone(process)
+
+
+async def test_one_whose_time_is_over_while_another_ends_is_ended_once() -> None:
+    # given two processes that wait for no time at all, the first of which takes its time to end
+    complaints: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    pages, over, ends = Pages(keep_s=0.001), asyncio.Event(), list[str]()
+    for name in ("first", "second"):
+        stack = contextlib.AsyncExitStack()
+        stack.callback(ends.append, name)
+        stack.push_async_callback(over.wait)
+        pages._keep(_Process(stack, None))  # type: ignore[arg-type]
+    # when all are ended and the time of the second passes meanwhile
+    loop.call_later(0.05, over.set)
+    await pages.close()
+    # then each was ended once, and nobody complained
+    assert (ends, complaints) == (["first", "second"], [])
