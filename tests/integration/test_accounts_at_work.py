@@ -82,7 +82,9 @@ async def test_what_a_credential_opens_and_what_its_removal_closes(
         platforms = {"bilibili": {"api": studio.url, "nav": studio.url, "pages": f"{address}/bili"}}
         sources = {"bilibili": {"live_api": studio.url, "main_api": studio.url}}
         config = build_config(ConfigSettings(database_dsn=make_database(), **common))
-        monitor = build_monitor(MonitorSettings(database_dsn=make_database(), platforms=platforms, **common))
+        monitor = build_monitor(
+            MonitorSettings(database_dsn=make_database(), platforms=platforms, probe_timeout_s=DEADLINE_S, **common)
+        )
         danmu = build_danmu(
             DanmuSettings(database_dsn=make_database(), data_dir=tmp_path, sources=sources, successor_s=0, **common)
         )

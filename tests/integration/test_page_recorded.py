@@ -23,6 +23,7 @@ from services.monitor.app import build as monitor
 from services.monitor.settings import MonitorSettings
 from services.scheduler.app import build as scheduler
 from services.scheduler.settings import SchedulerSettings
+from tests.deadline import DEADLINE_S
 from tests.integration.downloader_rig import STREAMER, Outside, check_files, outside, settings
 from tests.integration.harness import eventually, running
 from tests.studio import Studio
@@ -57,6 +58,7 @@ async def watching(
 ) -> AsyncIterator[Watched]:
     """Watch an address as configured, and hear what comes of it."""
     common: dict[str, Any] = {"nats_url": nats_url}
+    patient: dict[str, Any] = {"allow_private_sources": True, "probe_timeout_s": DEADLINE_S}
     wanted = Effective(check_interval_s=1, offline_grace_s=0, segment_seconds=0, **effective)
     streamer = StreamerResolved(
         streamer_id=STREAMER, url=url, name="Ann", platform="web", enabled=True, effective=wanted, provenance={}
@@ -68,7 +70,7 @@ async def watching(
             await world.client.subscribe(f"evt.{service}.>", cb=watched.hear)
         async with (
             running(scheduler(SchedulerSettings(database_dsn=make_database(), **common))),
-            running(monitor(MonitorSettings(database_dsn=make_database(), allow_private_sources=True, **common))),
+            running(monitor(MonitorSettings(database_dsn=make_database(), **patient, **common))),
             running(downloader(settings(nats_url, make_database(), folder))),
         ):
             envelope = wrap(streamer, id=new_id(), metadata=new_metadata(), source="config", sequence=1)
