@@ -26,6 +26,7 @@ from contracts.registry import REGISTRY
 from contracts.system import of as system_of
 from pydantic import BaseModel
 
+from tests.deadline import DEADLINE_S
 from tests.integration.harness import (
     STREAMER,
     add_streamer,
@@ -525,6 +526,32 @@ async def test_relay_and_health_get_a_connection_while_every_handler_holds_one(
             await on.holds(1)
             go.set()
             await on.settled("config")
+
+
+async def test_a_stop_cuts_off_handlers_that_hang_and_begins_none_of_those_that_wait(
+    nats_url: str, postgres_dsn: str
+) -> None:
+    begun: list[str] = []
+    busy = asyncio.Event()
+
+    async def handler(command: AddStreamer, work) -> None:
+        begun.append(command.streamer_id)
+        if len(begun) == 2:
+            busy.set()
+        if command.name == "hangs":
+            await asyncio.Event().wait()
+
+    async with wire(nats_url) as on:
+        # given one that ends and two that hang in the transaction behind it, and more behind them, with one transaction at a time
+        for number in range(40):
+            await on.send(add_streamer(f"s{number}", "hangs" if number else "ends"))
+        service = service_of(postgres_dsn, nats_url, handler, pool_size=3, stop_timeout_s=0.2)
+        await service.start()
+        await within(busy)
+        # when the service is stopped, then it ends
+        async with asyncio.timeout(DEADLINE_S):
+            await service.stop()
+        assert begun == ["s0", "s1"]
 
 
 async def test_deliveries_are_counted_by_their_outcome(postgres_dsn: str) -> None:

@@ -91,7 +91,8 @@ class Dispatcher:
         await self._suspects.leave()
 
     async def drain(self) -> None:
-        """Wait for direct handlers that still run."""
+        """No delivery is in hand any more: cut off what was handled for some that were cut off, and wait for direct handlers."""
+        await self._groups.end()
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 

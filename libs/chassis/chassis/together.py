@@ -57,6 +57,13 @@ class Groups:
         self._waiting.append((item, done))
         return await done
 
+    async def end(self) -> None:
+        """Cut off what is handled for callers that were cut off themselves; call it when nobody waits any more."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _go_on(self) -> None:
         if self._waiting and self._running < self._concurrency:
             self._running += 1
@@ -67,11 +74,18 @@ class Groups:
     async def _work(self) -> None:
         try:
             while self._waiting:
-                count = min(self._size, len(self._waiting))
-                await self._handle([self._waiting.popleft() for _ in range(count)])
+                await self._handle(self._next_group())
         finally:
             self._running -= 1
             self._go_on()
+
+    def _next_group(self) -> list[tuple[Item, asyncio.Future[bool]]]:
+        group: list[tuple[Item, asyncio.Future[bool]]] = []
+        while self._waiting and len(group) < self._size:
+            item, done = self._waiting.popleft()
+            if not done.done():  # its caller was cut off: it comes again, elsewhere
+                group.append((item, done))
+        return group
 
     async def _handle(self, group: list[tuple[Item, asyncio.Future[bool]]]) -> None:
         if len(group) > 1:
@@ -85,7 +99,8 @@ class Groups:
                 for (_, done), one in zip(group, fresh, strict=True):
                     _answer(done, one)
             return
-        await self._single(*group[0])
+        for one in group:
+            await self._single(*one)
 
     async def _single(self, item: Item, done: asyncio.Future[bool]) -> None:
         try:

@@ -92,3 +92,43 @@ async def test_a_caller_that_is_cancelled_while_waiting_stops_nobody_else() -> N
     hands.open.set()
     assert await asyncio.gather(first, other) == [True, True]
     assert gone.cancelled() or (await asyncio.gather(gone, return_exceptions=True))
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    hands = Hands()
+    groups = Groups(hands.one, hands.several, concurrency=1)
+    busy, *waiting = await start(groups, ["busy", "cut off", "kept", "cut off too"])
+    # when two of those that wait are cut off
+    for task in (waiting[0], waiting[2]):
+        task.cancel()
+    hands.open.set()
+    # then the third is handled, by itself
+    assert await busy and await waiting[1]
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert (hands.alone, hands.groups) == (["busy", "kept"], [])
+
+
+async def test_the_end_cuts_off_what_was_begun_for_callers_that_are_gone() -> None:
+    begun, hanging = asyncio.Event(), asyncio.Event()
+
+    async def hang(items: Sequence[Item]) -> list[bool]:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            hanging.set()
+        return []
+
+    hands = Hands()
+    groups = Groups(hands.one, hang, concurrency=1)
+    tasks = await start(groups, ["first", "a", "b"])
+    hands.open.set()
+    async with asyncio.timeout(DEADLINE_S):
+        await begun.wait()
+    # when its callers are cut off and the groups are ended
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await groups.end()
+    # then it is over
+    assert hanging.is_set()
