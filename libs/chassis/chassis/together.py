@@ -99,8 +99,8 @@ class Groups:
                 for (_, done), one in zip(group, fresh, strict=True):
                     _answer(done, one)
             return
-        for one in group:
-            await self._single(*one)
+        for item, done in group:
+            await self._single(item, done)
 
     async def _single(self, item: Item, done: asyncio.Future[bool]) -> None:
         try:
