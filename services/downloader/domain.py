@@ -29,11 +29,16 @@ from contracts.message import Event
 from contracts.values import EndReason
 
 CutCause = Literal["command", "title", "category"]
+MAX_BREAKS = 500
+"""Of one file; the oldest are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenSegment:
-    """A file that is being written, or was when its owner was lost. ``epoch`` is that owner's, ``uri`` the name it was begun under."""
+    """A file that is being written, or was when its owner was lost. ``epoch`` is that owner's, ``uri`` the name it was begun under.
+
+    ``breaks``: where on the timeline its media went on after a break, and how many ms of it were lost.
+    """
 
     index: int
     epoch: int
@@ -41,6 +46,7 @@ class OpenSegment:
     start_ms: int
     started_at: str
     uri: str = ""
+    breaks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +92,18 @@ def evolve(state: Recording, event: Event) -> Recording:
         case GapOpened():
             return replace(state, gap=event)
         case GapClosed():
-            return replace(state, gap=None)
+            return replace(state, gap=None, open=tuple(_broken(one, state, event) for one in state.open))
         case RecordingEnded():
             return replace(state, ended=True, gap=None)
     return state
+
+
+def _broken(segment: OpenSegment, state: Recording, closed: GapClosed) -> OpenSegment:
+    """An open file after a gap in it. One that was over when it was told is damage: media is missing, but no connection broke."""
+    is_break = state.gap is not None and closed.at_ms > max(state.gap.at_ms, segment.start_ms) and closed.lost_ms > 0
+    if not is_break or segment.epoch != state.epoch:
+        return segment
+    return replace(segment, breaks=(*segment.breaks, (closed.at_ms, closed.lost_ms))[-MAX_BREAKS:])
 
 
 def _asked(state: Recording, event: RecordingRequested | RecordingReconfigured | CutRequested) -> Recording:

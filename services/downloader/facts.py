@@ -8,10 +8,13 @@ from pathlib import PurePosixPath
 import structlog
 from contracts import downloader
 from contracts.downloader import RecordingRequested
-from contracts.values import Artifact, Effective
+from contracts.values import Artifact, Effective, Json
 from media.naming import BadTemplate, render
+from media.repair.model import Repair, RepairKind
+from media.repair.records import to_record
 
 from services.downloader.adapters.engine import GapClosed, GapOpened, SegmentCompleted, SegmentOpened
+from services.downloader.adapters.files import MEDIA_TYPES
 from services.downloader.domain import OpenSegment
 
 log = structlog.get_logger(__name__)
@@ -84,7 +87,8 @@ class Facts:
         )
 
     def recovered(self, opened: OpenSegment, duration_ms: int, artifact: Artifact) -> downloader.SegmentCompleted:
-        """A file was made whole that its owner could not finish."""
+        """A file was made whole that its owner could not finish; its breaks are those that were told while it was written."""
+        repairs = _breaks(opened, duration_ms) if artifact.media_type == MEDIA_TYPES["flv"] else ()
         return downloader.SegmentCompleted(
             **self._ids,
             index=opened.index,
@@ -93,6 +97,7 @@ class Facts:
             duration_ms=duration_ms,
             started_at=opened.started_at,
             split_reason="recovered",
+            repairs=repairs,
             recovered=True,
         )
 
@@ -118,3 +123,13 @@ class Facts:
 def open_segment(event: downloader.SegmentOpened, epoch: int, worker: str) -> OpenSegment:
     """The state of a file that was just begun."""
     return OpenSegment(event.index, epoch, worker, event.start_ms, event.started_at, event.uri)
+
+
+def _breaks(opened: OpenSegment, duration_ms: int) -> tuple[Json, ...]:
+    """The breaks of an FLV, whose timeline is closed over them; other containers keep the time of what they miss."""
+    end_ms = opened.start_ms + duration_ms
+    return tuple(
+        to_record(Repair(RepairKind.GAP, None, at_ms, lost_ms, "told before a crash", lost_ms))
+        for at_ms, lost_ms in opened.breaks
+        if opened.start_ms < at_ms < end_ms
+    )

@@ -214,6 +214,19 @@ def test_time_that_passed_without_media_in_a_file_is_not_lost_again_behind_it():
     assert resume_point(state) == (3000, AT + timedelta(seconds=63))
 
 
+def test_breaks_are_kept_with_the_file_that_they_are_in():
+    # given an open file, a break at its very beginning, damage, and a break inside
+    state = after(started(), opened(start_ms=2000), state=requested())
+    state = after(GAP, CLOSED, state=state)
+    state = after(GapOpened(**IDS, at_ms=9000, cause="bytes"), GapClosed(**IDS, at_ms=9000, lost_ms=700), state=state)
+    state = after(GapOpened(**IDS, at_ms=9500, cause="drop"), GapClosed(**IDS, at_ms=9533, lost_ms=4000), state=state)
+    assert state.opened(7).breaks == ((9533, 4000),)
+    # when another owner goes on, its breaks are not those of the file that was left
+    state = after(started("two", 2), opened(8, 20_000), state=state)
+    state = after(GapOpened(**IDS, at_ms=30_000, cause="drop"), GapClosed(**IDS, at_ms=30_040, lost_ms=50), state=state)
+    assert (state.opened(7).breaks, state.opened(8).breaks) == (((9533, 4000),), ((30_040, 50),))
+
+
 def test_a_file_that_is_brought_late_does_not_turn_the_timeline_back():
     state = after(
         started(), opened(), started("two", 2), opened(8, 60_000), completed(8, 60_000, 1000), completed(7, 0, 5000),

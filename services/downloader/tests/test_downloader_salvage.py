@@ -1,6 +1,9 @@
 """What a lost owner left on this machine, with a log in memory."""
 
+import time
+from datetime import datetime, timedelta
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 from chassis.storage import LocalStorage
@@ -19,6 +22,8 @@ from media.repair.replay import mark
 
 from libs.media.tests import flv_streams as flv
 from services.downloader import domain
+from services.downloader.adapters import engine, flv_stream
+from services.downloader.adapters.engine import Gaps, StartPoint, Take
 from services.downloader.adapters.files import PARTS, RECOVERED, Folder
 from services.downloader.domain import RECORDING, Recording
 from services.downloader.facts import Facts, open_segment
@@ -124,6 +129,53 @@ async def test_a_torn_group_that_the_next_owner_holds_is_left_out(folder, salvag
     tail = Tail.from_json(joint["tail"])
     assert [one.time for one in tail.tags] == [500 + tag.timestamp for tag in kept]
     assert [one.time for one in tail.ahead] == ([500 + tag.timestamp for tag in source[2 * 28 : -1]] if held else [])
+
+
+async def broken_recording(open_file, monkeypatch):
+    """A recording whose source was away for half a minute in the middle of a file; the engine and what it told."""
+    events, now = [], [1_790_000_000.0]
+    monkeypatch.setattr(flv_stream, "time", SimpleNamespace(time=lambda: now[0], monotonic=time.monotonic))
+    gaps = Gaps(events.append)
+    stream = flv_stream.FlvStream(Take(open_file, StartPoint(), gaps, events.append), stall_s=30)
+    stream.connected()
+    await stream.feed(flv.stream(*flv.gops(0, range(10))))
+    gaps.open(stream.here.position_ms, "drop")
+    now[0] += 30.0
+    stream.connected()
+    await stream.feed(flv.stream(*flv.gops(34_000, range(100, 112))))
+    return stream, events
+
+
+async def test_a_recovered_file_tells_the_breaks_that_were_in_it_so_that_its_chat_stays_in_sync(
+    folder, salvage, monkeypatch
+):
+    # given a recorder that was killed, and what its log holds
+    files = []
+
+    def open_file(index, extension):
+        files.append(folder.open("r", 1, index, extension))
+        return files[-1]
+
+    _, events = await broken_recording(open_file, monkeypatch)
+    files[0].close()
+    to_facts = {
+        engine.SegmentOpened: lambda event: FACTS.opened(event, "file:///x"),
+        engine.GapOpened: FACTS.gap_opened,
+        engine.GapClosed: FACTS.gap_closed,
+    }
+    log = Log(started(1), *(to_facts[type(event)](event) for event in events), started(2))
+    # when its file is recovered
+    await salvage.take_over(log, FACTS, 2)
+    (recovered,) = log.told
+    # then it tells what it would have told, had it been finished
+    whole, events = await broken_recording(lambda index, extension: flv.MemoryFile(), monkeypatch)
+    await whole.finish()
+    (finished,) = [event for event in events if isinstance(event, engine.SegmentCompleted)]
+    placed = [(one["kind"], one["at_ms"], one["lost_ms"]) for one in finished.repairs if one["lost_ms"]]
+    assert [(one["kind"], one["at_ms"], one["lost_ms"]) for one in recovered.repairs] == placed
+    assert len(placed) == 1 and placed[0][2] > 29_000
+    ended_at = domain.resume_point(log.state)[1]
+    assert ended_at - datetime.fromisoformat(recovered.started_at) > timedelta(seconds=34)
 
 
 async def test_a_recovered_file_keeps_the_name_it_was_begun_under(folder, salvage, tmp_path):
