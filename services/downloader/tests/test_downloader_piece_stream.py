@@ -19,19 +19,20 @@ PICTURES = 10
 """In a group."""
 
 
-def encoded(*arguments):
+def encoded(*arguments, source="testsrc2"):
+    length = f"size=64x64:rate={PICTURES}"
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", f"testsrc2=size=64x64:rate={PICTURES}:duration={GROUPS}",
+        imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", f"{source}={length}",
         "-f", "lavfi", "-i", f"sine=sample_rate=44100:duration={GROUPS}", "-c:v", "libx264", "-preset", "veryfast", "-g", str(PICTURES),
-        "-bf", "2", "-sc_threshold", "0", "-threads", "1", "-c:a", "aac", *arguments, "-",
+        "-bf", "2", "-sc_threshold", "0", "-threads", "1", "-c:a", "aac", "-t", str(GROUPS), "-pix_fmt", "yuv420p", *arguments, "-",
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
 
 
-def transport_stream(*arguments):
+def transport_stream(*arguments, source="testsrc2"):
     """Its groups of pictures."""
     splitter = TsSplitter()
-    return splitter.feed(encoded(*arguments, "-f", "mpegts")) + splitter.finish()
+    return splitter.feed(encoded(*arguments, "-f", "mpegts", source=source)) + splitter.finish()
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +161,19 @@ async def test_behind_another_clock_what_is_missing_is_what_the_wall_says(groups
     await stage.stream.finish()
     # then five seconds are missing
     assert stage.lost == [5000]
+
+
+async def test_a_muxer_that_begins_anew_with_each_connection_repeats_nothing():
+    # given connections whose clock begins at the same place, with other media
+    sources = [
+        transport_stream(source="testsrc2"),
+        transport_stream(source="testsrc"),
+        transport_stream(source="mandelbrot"),
+    ]
+    stage = Stage()
+    await stage.record(*(b"".join(one) for one in sources))
+    # then all of it is there, in files that each play
+    assert [len(times(stage.files[index])) for index in sorted(stage.files)] == [PICTURES * GROUPS] * 3
 
 
 async def test_fragments_that_come_again_are_there_once():

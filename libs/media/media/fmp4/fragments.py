@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from dataclasses import dataclass
+from zlib import crc32
 
 from media.fmp4.boxes import Box, Mp4Error, boxes, find, full_box, number
 from media.fmp4.init import InitTracks, Track
@@ -15,6 +16,7 @@ _NOT_SYNC = 0x0001_0000
 _TFHD_BASE_OFFSET, _TFHD_DESCRIPTION, _TFHD_DURATION, _TFHD_SIZE, _TFHD_FLAGS = 0x1, 0x2, 0x8, 0x10, 0x20
 _TRUN_DATA_OFFSET, _TRUN_FIRST_FLAGS = 0x1, 0x4
 _TRUN_DURATION, _TRUN_SIZE, _TRUN_FLAGS, _TRUN_COMPOSITION = 0x100, 0x200, 0x400, 0x800
+_MARKED_BYTES = 4096
 _TRUN_FIELDS = (_TRUN_DURATION, _TRUN_SIZE, _TRUN_FLAGS, _TRUN_COMPOSITION)
 
 
@@ -51,6 +53,12 @@ class _Run:
     samples: int
     duration: int
     first_flags: int | None
+
+
+def mark_of_fragment(data: bytes) -> int:
+    """A fingerprint of the media that a segment begins with, whatever its boxes say of numbers and times."""
+    body = next((data[box.body : box.end] for box in boxes(data) if box.kind == b"mdat"), data)
+    return crc32(body[:_MARKED_BYTES])
 
 
 def whole_fragments(data: bytes) -> bytes:

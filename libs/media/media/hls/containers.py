@@ -10,6 +10,7 @@ from media.fmp4 import (
     InitTracks,
     Mp4Error,
     duration_patch,
+    mark_of_fragment,
     parse_init,
     rebase,
     scan_fragments,
@@ -18,7 +19,17 @@ from media.fmp4 import (
 )
 from media.hls.layout import Layout
 from media.hls.packed_audio import read_packed_audio
-from media.mpegts import CLOCK_HZ, TIMESTAMP_MODULUS, Program, TsScan, aligned, find_sync, lacks_packets, scan_ts
+from media.mpegts import (
+    CLOCK_HZ,
+    TIMESTAMP_MODULUS,
+    Program,
+    TsScan,
+    aligned,
+    find_sync,
+    lacks_packets,
+    mark_of,
+    scan_ts,
+)
 
 _SEGMENT_BOXES = frozenset({b"styp", b"moof", b"sidx", b"emsg", b"prft", b"ftyp", b"free", b"mdat"})
 _PROBE_BYTES = 64 * 1024
@@ -110,6 +121,10 @@ class TransportStream:
     def end(self, file: BinaryIO, duration_ms: int) -> None:
         """Nothing: a transport stream has no end."""
 
+    def mark(self, data: bytes) -> int:
+        """A fingerprint of how the media of a segment begins, after :meth:`inspect`."""
+        return mark_of(data, self._program)
+
     def _note(self, scan: TsScan) -> None:
         self._program = scan.program or self._program
         self._tables = scan.tables or self._tables
@@ -191,6 +206,10 @@ class FragmentedMp4:
         if patch is not None:
             file.seek(patch[0])
             file.write(patch[1])
+
+    def mark(self, data: bytes) -> int:
+        """A fingerprint of how the media of a segment begins, after :meth:`inspect`."""
+        return mark_of_fragment(data)
 
 
 def _movie_layout(tracks: InitTracks) -> Layout:

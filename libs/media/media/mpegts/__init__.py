@@ -5,7 +5,7 @@ from media.mpegts.packets import PACKET_BYTES, aligned, find_sync
 from media.mpegts.pes import CLOCK_HZ, TIMESTAMP_MODULUS, unwrap
 from media.mpegts.psi import Program, Stream
 from media.mpegts.recover import recover_ts
-from media.mpegts.scan import TsScan, scan_ts
+from media.mpegts.scan import TsScan, mark_of, scan_ts
 
 __all__ = [
     "CLOCK_HZ",
@@ -17,6 +17,7 @@ __all__ = [
     "aligned",
     "find_sync",
     "lacks_packets",
+    "mark_of",
     "recover_ts",
     "scan_ts",
     "unwrap",

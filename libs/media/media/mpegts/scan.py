@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from zlib import crc32
 
 from media.mpegts.nal import has_key_frame, picture_size
 from media.mpegts.packets import PACKET_BYTES, is_random_access, payload, unit, unit_starts
@@ -118,6 +119,13 @@ def scan_ts(data: bytes, known: Program | None = None) -> TsScan:
         tables=scanner.tables,
         begins_with_tables=bool(scanner.tables) and not _media_before(data, scanner.tables_at),
     )
+
+
+def mark_of(data: bytes, program: Program | None) -> int:
+    """A fingerprint of the first picture of a segment (of its first sound, where there is none): the same whoever muxed it."""
+    stream = (program.video or program.audio) if program else None
+    first = next((offset for offset, pid in unit_starts(data) if stream is not None and pid == stream.pid), None)
+    return crc32(data if first is None else elementary_data(unit(data, first, MAX_ACCESS_UNIT_PACKETS)[0]))
 
 
 def _first_picture(data: bytes, program: Program | None, offset: int | None) -> tuple[bool, tuple[int, int] | None]:
