@@ -3,6 +3,7 @@
 import io
 import subprocess
 from itertools import pairwise
+from types import SimpleNamespace
 
 import av
 import imageio_ffmpeg
@@ -10,6 +11,7 @@ import pytest
 from media.fmp4.split import Mp4Splitter
 from media.mpegts.split import TsSplitter
 
+from services.downloader.adapters import piece_stream
 from services.downloader.adapters.engine import GapClosed, GapOpened, Gaps, SegmentCompleted, StartPoint, Take
 from services.downloader.adapters.piece_stream import PieceStream
 
@@ -146,7 +148,7 @@ async def test_a_torn_group_that_nothing_follows_is_in_the_file(groups):
 async def test_behind_another_clock_what_is_missing_is_what_the_wall_says(groups, monkeypatch):
     # given a source that is away for five seconds and comes back with another clock
     now = [1000.0]
-    monkeypatch.setattr("services.downloader.adapters.piece_stream.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(piece_stream, "time", SimpleNamespace(monotonic=lambda: now[0]))
     stage, later = Stage(), transport_stream("-output_ts_offset", "5000")
     stage.stream.connected()
     await stage.stream.feed(b"".join(groups[:3]))
