@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
+from chassis.files import opened
 from chassis.folders import in_folder
 
 MAX_KEY_BYTES = 1024
@@ -222,7 +223,7 @@ class LocalStorage(Storage):
         with source.open("rb") as reader:
             total = os.fstat(reader.fileno()).st_size
             try:
-                with await asyncio.to_thread(in_folder, target.parent, lambda: partial.open("xb")) as writer:
+                async with opened(lambda: in_folder(target.parent, lambda: partial.open("xb"))) as writer:
                     done = 0
                     while copied := await asyncio.to_thread(_copy_chunk, reader, writer):
                         done += copied
@@ -238,7 +239,7 @@ class LocalStorage(Storage):
     ) -> AsyncGenerator[bytes, None]:
         """See `Storage`."""
         path = self.local_path(key)
-        with await asyncio.to_thread(path.open, "rb") as reader:
+        async with opened(lambda: path.open("rb")) as reader:
             reader.seek(start)
             left = None if end is None else max(0, end - start)
             while piece := await asyncio.to_thread(reader.read, chunk if left is None else min(chunk, left)):

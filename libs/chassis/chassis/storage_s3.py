@@ -13,6 +13,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import S3Store
 
+from chassis.files import opened
 from chassis.storage import CHUNK, ObjectStat, Progress, Storage, StorageFailed, StorageOptions, safe_key
 
 if TYPE_CHECKING:  # obstore has these names for type checkers only
@@ -58,7 +59,7 @@ class S3Storage(Storage):
         return await self.stat(key)
 
     async def _pieces(self, source: Path, size: int, on_progress: Progress | None) -> AsyncIterator[bytes]:
-        with await asyncio.to_thread(source.open, "rb") as reader:
+        async with opened(lambda: source.open("rb")) as reader:
             done = 0
             while piece := await asyncio.to_thread(reader.read, CHUNK):
                 yield piece

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
+from chassis.files import opened
 from chassis.storage import LocalStorage, UnsafePath
 
 from services.uploader.adapters.object_store import (
@@ -75,7 +76,7 @@ class FolderStore:
     async def _copy(self, source: ArtifactSource, part: Path, state: Json, on_progress: OnProgress) -> tuple[str, int]:
         digest = hashlib.sha256()
         sent = 0
-        with await asyncio.to_thread(_open_part, part) as writer:
+        async with opened(lambda: _open_part(part)) as writer:
             comparing = True
             async with aclosing(pieces_of(source, self._piece)) as pieces:
                 async for piece in pieces:
