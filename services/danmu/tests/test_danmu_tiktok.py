@@ -22,6 +22,7 @@ from services.danmu.adapters.tiktok import TiktokCodec
 from services.danmu.adapters.tiktok_messages import HANDLERS
 from services.danmu.adapters.webcast import MAX_UNPACKED
 from services.danmu.tests.studio_driving import opened, studio_running
+from tests.deadline import DEADLINE_S
 from tests.studio.tiktok import decode, encode
 
 NOW = 1_750_000_000_123
@@ -274,7 +275,8 @@ class TestAnything:
             assert decode_line(encode_line(message)) == message
 
 
-async def test_it_joins_acknowledges_beats_and_comes_back_after_it_was_cut_off() -> None:
+async def test_it_joins_acknowledges_beats_and_comes_back_after_it_was_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.danmu.adapters.combos.COMBO_SILENCE_MS", DEADLINE_S * 1000)
     async with studio_running() as studio:
         room = studio.tiktok.room("anna.live")
         urls = {"web_url": f"{studio.url}/tiktok", "socket_url": studio.url.replace("http", "ws")}

@@ -32,6 +32,7 @@ from services.uploader.adapters.object_store import (
 from services.uploader.adapters.s3 import S3ObjectStore
 from services.uploader.adapters.s3_multipart import ATTEMPTS, Body, S3Multipart
 from services.uploader.tests.s3_server import ACCESS_KEY, REGION, SECRET_KEY, SESSION_TOKEN, S3Server, Seen
+from tests.deadline import DEADLINE_S
 
 PART = 64 * 1024
 CONTENT = random.Random(7).randbytes(5 * PART + 123)  # six parts
@@ -61,7 +62,7 @@ def options(server: S3Server, **changes: object) -> StorageOptions:
         "session_token": SESSION_TOKEN,
         "part_size": PART,
         "max_concurrency": 2,
-        "request_timeout_seconds": 20,
+        "request_timeout_seconds": DEADLINE_S,
     }
     return StorageOptions(**{**values, **changes})  # type: ignore[arg-type]
 
