@@ -18,13 +18,14 @@ from .changes import Changes
 
 
 class ChzzkRoom(Audience):
-    """One channel; its chat channel is another name, as on the platform."""
+    """One channel; its chat channel is another name, as on the platform. `used`: the tokens that were joined with."""
 
     def __init__(self, channel: str, changes: Changes) -> None:
         super().__init__(changes)
         self.channel, self.chat_channel = channel, f"N{secrets.token_hex(2)}"
         self.on_air, self.pings, self.pongs = True, 0, 0
         self.tokens: set[str] = set()
+        self.used: list[str] = []
 
     async def say(self, text: str, **entry: Any) -> int:
         """93101 with one message."""
@@ -145,6 +146,7 @@ class ChzzkPlatform:
                 await viewer.send(
                     json.dumps({"ver": "1", "cmd": 10100, "retCode": 0, "retMsg": "SUCCESS", "bdy": {"sid": "s"}})
                 )
+                room.used.append(body["accTkn"])
                 room.admit(viewer)
             elif command == 0 and rooms:
                 rooms[0].beat()

@@ -32,13 +32,14 @@ def fields_of(data: bytes) -> tuple[int, list[str]]:
 
 
 class SoopRoom(Audience):
-    """One channel. `ticket` changes with every question, as the platform's does."""
+    """One channel. The ticket changes with every question, as the platform's does; `used`: those that were joined with."""
 
     def __init__(self, channel: str, number: int, changes: Changes) -> None:
         super().__init__(changes)
         self.channel, self.number = channel, number
         self.on_air = True
         self.tickets: set[str] = set()
+        self.used: list[str] = []
 
     async def say(self, text: str, user: str = "viewer", nick: str = "", color: int = 0, flags: str = "65536|0") -> int:
         """Service 5."""
@@ -107,6 +108,7 @@ class SoopPlatform:
                 await viewer.send(packet(1, "guest", "16|0"))
             elif service == 2 and viewer in logged_in and fields[0] == str(room.number) and fields[1] in room.tickets:
                 await viewer.send(packet(2, fields[0], room.channel, "0", "", "0", "16|0", ""))
+                room.used.append(fields[1])
                 room.admit(viewer)
             elif service == 0 and not fields:
                 room.beat()

@@ -44,7 +44,15 @@ async def listening(
     kind: str, descriptor: dict[str, object], session: aiohttp.ClientSession, **options: Any
 ) -> AsyncIterator[tuple[ChatSource, Items]]:
     """An opened source with its items; closed at the end. However often it beats, no silence ends a connection, unless `times` says so."""
-    options["pace"] = Pace(**{"heartbeat_s": 30.0, "silence_s": DEADLINE_S, **SOON, **options.pop("times", {})})
+    options["pace"] = Pace(
+        **{
+            "heartbeat_s": 30.0,
+            "silence_s": DEADLINE_S,
+            "connect_timeout_s": DEADLINE_S,
+            **SOON,
+            **options.pop("times", {}),
+        }
+    )
     opened = open_source(kind, descriptor, session, **options)
     async with aclosing(items_of(opened)) as items:
         yield opened, items

@@ -56,6 +56,6 @@ async def opened(kind: str, room_id: str, **options: Any) -> AsyncIterator[Opene
     async with aiohttp.ClientSession() as session:
         source = open_source(kind, {"room_id": room_id}, session, **{"backoff_initial_s": 0.01, **options})
         assert isinstance(source, ChatDriver)
-        source.pace = replace(source.pace, silence_s=DEADLINE_S)
+        source.pace = replace(source.pace, silence_s=DEADLINE_S, connect_timeout_s=DEADLINE_S)
         async with aclosing(items_of(source)) as items:
             yield Opened(source, items)

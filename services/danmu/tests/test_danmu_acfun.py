@@ -226,7 +226,7 @@ def test_no_fields_raise(signal: str, body: dict[int, Any]) -> None:
 
 def open_room(studio: Studio, session: aiohttp.ClientSession, room: object = 23682490) -> Any:
     made = {"accounts": studio.url, "api": studio.url, "servers": f"{studio.url.replace('http', 'ws')}/acfun-link"}
-    pace = Pace(10, 60, backoff_initial_s=0.01, backoff_max_s=0.01)
+    pace = Pace(10, 60, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
     return open_source("acfun", {"room_id": room}, session, **made, pace=pace)
 
 

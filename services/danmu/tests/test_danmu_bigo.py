@@ -148,7 +148,7 @@ def test_no_fields_raise(event: int, body: dict[str, Any], payload: dict[str, An
 
 def open_room(studio: Studio, session: aiohttp.ClientSession, **descriptor: Any) -> Any:
     made = {"servers": f"{studio.url.replace('http', 'ws')}/live/official/web", "api": studio.url}
-    pace = Pace(10, 60, backoff_initial_s=0.01, backoff_max_s=0.01)
+    pace = Pace(10, 60, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
     return open_source("bigo", {"room_id": "6400", **descriptor}, session, **made, pace=pace)
 
 

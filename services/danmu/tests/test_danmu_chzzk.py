@@ -218,7 +218,7 @@ async def test_it_joins_beats_answers_and_comes_back_after_it_was_cut_off() -> N
 
     assert (first.text, first.user, first.uid) == ("첫 번째", "하나", SENDER)
     assert (paid.kind, paid.price, again.text) == (MessageKind.SUPER_CHAT, 1_000_000, "again")
-    assert len(room.tokens) == 2
+    assert len(room.used) == len(set(room.used)) >= 2, "each joining has a token of its own"
 
 
 async def test_it_waits_for_a_channel_that_is_off_air() -> None:

@@ -192,7 +192,7 @@ def test_no_fields_raise(method: str, body: dict[int, Any]) -> None:
 
 def open_room(studio: Studio, session: aiohttp.ClientSession, **more: Any) -> Any:
     made = {"pages": f"{studio.url}/douyin", "servers": studio.url.replace("http", "ws")}
-    pace = Pace(10, 45, backoff_initial_s=0.01, backoff_max_s=0.01)
+    pace = Pace(10, 45, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
     live = {"live_id": more.pop("live_id")} if "live_id" in more else {}
     return open_source("douyin", {"room_id": "7459", **live}, session, **made, pace=pace, **more)
 

@@ -153,7 +153,7 @@ def test_no_fields_raise(kind: str, data: st.DataObject) -> None:
 
 def open_room(studio: Studio, session: aiohttp.ClientSession, room: object, **options: Any) -> Any:
     made: dict[str, Any] = {"servers": studio.douyu.tcp, "pages": studio.url, "gifts": studio.url, "egress": HOME}
-    pace = Pace(45, backoff_initial_s=0.01, backoff_max_s=0.01)
+    pace = Pace(45, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
     return open_source("douyu", {"room_id": room}, session, **{**made, "pace": pace, **options})
 
 

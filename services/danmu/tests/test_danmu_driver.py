@@ -26,7 +26,7 @@ from services.danmu.adapters.source import ConnectionChange
 from services.danmu.tests.chat_driving import items_of
 from tests.deadline import DEADLINE_S
 
-QUICK = Pace(heartbeat_s=30, backoff_initial_s=0.01, backoff_max_s=0.01)
+QUICK = Pace(heartbeat_s=30, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
 HOME = EgressPolicy(allow_private=True)
 
 

@@ -162,7 +162,7 @@ def test_no_fields_raise(uri: int, fields: dict[int, Any]) -> None:
 def open_room(studio: Studio, session: aiohttp.ClientSession, room: object, **options: Any) -> Any:
     socket = f"{studio.url.replace('http', 'ws')}/huya-chat"
     made = {"servers": socket, "pages": f"{studio.url}/huya", "api": studio.url}
-    pace = Pace(60, backoff_initial_s=0.01, backoff_max_s=0.01)
+    pace = Pace(60, connect_timeout_s=DEADLINE_S, backoff_initial_s=0.01, backoff_max_s=0.01)
     return open_source("huya", {"room_id": room}, session, **{**made, "pace": pace, **options})
 
 
