@@ -43,7 +43,7 @@ class Metadata:
 
     def to_json(self) -> str:
         """The stored form: a flat JSON object without empty values."""
-        return json.dumps(self.to_dict(), separators=(",", ":"))
+        return to_json(self.to_dict()).decode()
 
     def to_dict(self) -> dict[str, str]:
         """Names as in the headers; empty values are left out."""
