@@ -49,7 +49,7 @@ async def test_a_killed_primary_leaves_no_hole(
         (started,) = world.of(RecordingStarted)
         replicas[started.worker].kill()
         # then the other one goes on
-        (_, again) = await world.wait(RecordingStarted, 2, 15)
+        (_, again) = await world.wait(RecordingStarted, 2)
         await world.wait(GapClosed)
         await world.wait_for_media(1000)
         await world.command(STOP)

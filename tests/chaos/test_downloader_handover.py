@@ -122,7 +122,7 @@ async def test_a_rolling_restart_loses_no_frame(
             owner = replicas[world.of(RecordingStarted)[0].worker]
             owner.send_signal(signal.SIGTERM)
             # then it hands over and ends in time
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 assert await owner.wait() == 0
             await world.wait(RecordingStarted, 2)
             await world.wait(SegmentOpened, 2)
@@ -220,7 +220,7 @@ async def test_an_owner_that_dies_while_it_hands_over_is_succeeded_as_after_any_
         # when the owner is killed before the successor holds anything
         replicas[owner].kill()
         await studio.clear_faults("1")
-        (_, again) = await world.wait(RecordingStarted, 2, 15)
+        (_, again) = await world.wait(RecordingStarted, 2)
         # then the one that stood by goes on with the same recording, and what is missing is told
         assert again.worker == first
         await world.wait(GapClosed)
