@@ -104,7 +104,7 @@ class HlsEngine:
         self._writer.cut()
 
     async def finish(self) -> None:
-        """See `Engine`. What was downloaded is written; what is still on its way is not waited for."""
+        """See `Engine`. What was downloaded is written; what is still on its way is not waited for, and not said to be missing."""
         await self._stop_downloads()
         self._fetcher.close()
         self._writer.put(self._assembler.finish(time.monotonic()))

@@ -111,14 +111,25 @@ class Stage:
     def __init__(self, server, session, folder, start=None, wishes=None, **options):
         self.server, self.folder, self.events, self.cursors = server, folder, [], []
         self.start = start or StartPoint()
-        self.told = asyncio.Event()
+        self.told, self.loop = asyncio.Event(), asyncio.get_running_loop()
         open_at = self.start.position_ms if self.start.position_at else None
         take = Take(
             self.open, self.start, Gaps(self.tell, open_at_ms=open_at), self.tell,
-            keep_cursor=self.cursors.append,
+            keep_cursor=self.keep,
         )  # fmt: skip
         fetching = FetchOptions(**{"attempts": 3, "stall_s": 2.0, **options})
         self.engine = HlsEngine(session, ACCESS, take, fetching=fetching, wishes=wishes or Wishes())
+
+    def keep(self, cursor):
+        """Called in the thread that writes."""
+        self.cursors.append(cursor)
+        self.loop.call_soon_threadsafe(self.told.set)
+
+    async def until_kept(self, sequence):
+        async with asyncio.timeout(DEADLINE_S):
+            while not self.cursors or self.cursors[-1]["sequence"] < sequence:
+                self.told.clear()
+                await self.told.wait()
 
     def tell(self, event):
         self.events.append(event)
@@ -201,6 +212,26 @@ async def test_a_segment_that_cannot_be_had_is_a_gap(server, session, tmp_path, 
     assert abs(opened.at_ms - 2000) <= 100
     (repair,) = stage.of(SegmentCompleted)[0].repairs
     assert (repair["kind"], repair["amount"]) == ("gap", 1000)
+
+
+async def test_a_segment_that_is_on_its_way_at_a_stop_is_no_gap(server, session, tmp_path, clip):
+    # given a recording that has everything but the newest segment, which hangs
+    server.window(0, 3)
+    server.held["/3.ts"] = asyncio.Event()
+    stage = Stage(server, session, tmp_path)
+    playing = asyncio.create_task(stage.play())
+    await server.until_asked("/3.ts")
+    await stage.until_kept(2)
+    # when it is stopped
+    playing.cancel()
+    await asyncio.gather(playing, return_exceptions=True)
+    await stage.engine.finish()
+    server.held.pop("/3.ts").set()
+    # then its file ends there, and nothing is said to be missing
+    assert stage.data() == b"".join(clip[:3])
+    assert stage.of(GapOpened) == []
+    (completed,) = stage.of(SegmentCompleted)
+    assert completed.repairs == ()
 
 
 async def test_segments_that_cannot_be_read_are_gaps_that_are_told_together_and_not_one_each(

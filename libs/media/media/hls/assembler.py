@@ -135,12 +135,17 @@ class Assembler:
         return self._release(now)
 
     def finish(self, now: float) -> list[StreamItem]:
-        """No more downloads come: what is here comes out, what is not becomes a gap."""
+        """No more downloads come: what is here comes out, and what is missing before it becomes a gap.
+
+        What was still on its way behind it lies behind the end and is not missing.
+        """
         released: list[StreamItem] = []
         while self._queue:
             released += self._release(now)
             if self._queue:
                 self._give_up(GapReason.SKIPPED)
+        while released and _was_on_its_way(released[-1]):
+            released.pop()
         return released
 
     # In-order release
@@ -226,6 +231,11 @@ class Assembler:
                 return
             if old not in awaited and old != section:
                 del self._inits[old]
+
+
+def _was_on_its_way(last: StreamItem) -> bool:
+    """Tell whether the last thing that finish() would give is a segment that nobody had, or a break in front of one."""
+    return isinstance(last, Discontinuity) or (isinstance(last, MissingMedia) and last.reason is GapReason.SKIPPED)
 
 
 def _missing(first: int, last: int, seconds: float, reason: GapReason) -> MissingMedia:

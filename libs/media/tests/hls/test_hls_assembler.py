@@ -136,14 +136,34 @@ def test_a_full_buffer_moves_on_whatever_the_policy_says() -> None:
     assert assembler.buffered_bytes == 0
 
 
-def test_finish_turns_what_is_missing_into_gaps() -> None:
+def test_finish_turns_what_is_missing_before_what_is_here_into_gaps() -> None:
     assembler = Assembler(AssemblerOptions(GapPolicy.wait()))
-    assembler.plan([task(0), task(1), task(2, init=INIT)], 0.0)
+    assembler.plan([task(0), task(1), task(2, init=INIT), task(3)], 0.0)
     assembler.completed(task(1), b"b", 0.0)
     assembler.completed(task(2), b"c", 0.0)
+    assembler.completed(task(3), b"d", 0.0)
 
-    assert shape(assembler.finish(0.0)) == [missing(0, GapReason.SKIPPED), 1, missing(2, GapReason.SKIPPED)]
+    assert shape(assembler.finish(0.0)) == [missing(0, GapReason.SKIPPED), 1, missing(2, GapReason.SKIPPED), 3]
     assert (assembler.finish(0.0), assembler.buffered_bytes) == ([], 0)
+
+
+def test_what_is_on_its_way_behind_the_end_is_no_gap() -> None:
+    assembler = Assembler(AssemblerOptions(GapPolicy.wait()))
+    assembler.plan([task(0), task(1), task(2, discontinuity=True), task(3, init=INIT)], 0.0)
+    assembler.completed(task(0), b"a", 0.0)
+    assembler.completed(task(3), b"d", 0.0)
+
+    assert shape(assembler.finish(0.0)) == []
+    assert (assembler.finish(0.0), assembler.outstanding, assembler.buffered_bytes) == ([], 0, 0)
+
+
+def test_what_cannot_be_had_at_the_end_is_a_gap_all_the_same() -> None:
+    assembler = Assembler(AssemblerOptions(GapPolicy.wait()))
+    assembler.plan([task(0), task(1), task(2)], 0.0)
+    assembler.completed(task(0), b"a", 0.0)
+    assembler.failed(task(2), 0.0)
+
+    assert shape(assembler.finish(0.0)) == [missing(1, GapReason.SKIPPED), missing(2, GapReason.FAILED)]
 
 
 def test_retained_inits_are_bounded_but_never_one_that_is_awaited() -> None:
@@ -179,7 +199,7 @@ def test_what_came_out_is_not_kept() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.data())
-def test_every_planned_segment_comes_out_exactly_once_in_order(data: st.DataObject) -> None:
+def test_every_planned_segment_comes_out_exactly_once_in_order_up_to_the_end(data: st.DataObject) -> None:
     policy = GapPolicy(
         data.draw(st.one_of(st.none(), st.integers(1, 5))), data.draw(st.one_of(st.none(), st.floats(0.1, 5)))
     )
@@ -211,6 +231,7 @@ def test_every_planned_segment_comes_out_exactly_once_in_order(data: st.DataObje
                 released += assembler.poll(now)
             assert assembler.buffered_bytes <= max_bytes
     released += assembler.plan(unplanned, now)
+    unreadable = {one.order for one in tasks if assembler.wants(one) or assembler.needs_init(one) is not None}
     released += assembler.finish(now)
 
     sequence = [
@@ -218,5 +239,6 @@ def test_every_planned_segment_comes_out_exactly_once_in_order(data: st.DataObje
         for item in released
         if isinstance(item, Media | MissingMedia)
     ]
-    assert sequence == [100 + order for order in range(len(tasks))]
-    assert assembler.buffered_bytes == 0
+    assert sequence == [100 + order for order in range(len(sequence))]
+    assert {one.order for one in tasks[len(sequence) :]} <= unreadable
+    assert (assembler.outstanding, assembler.buffered_bytes) == (0, 0)
