@@ -13,6 +13,7 @@ from chassis.secrets import new_system_key
 
 from services.config.app import build as build_config
 from services.config.settings import ConfigSettings
+from tests.deadline import DEADLINE_S
 from tests.integration.gateway_stage import logged_in, staged
 
 pytestmark = pytest.mark.engines
@@ -52,7 +53,7 @@ async def test_the_life_of_a_credential(nats_url, postgres_dsn, make_database, t
         await config.start()
         gateway = await stage.gateway(secret_key=key)
         recorder = await bus.connect(nats_url, "downloader")
-        accounts = Accounts(recorder, key, setting="DOWNLOADER_SECRET_KEY")
+        accounts = Accounts(recorder, key, setting="DOWNLOADER_SECRET_KEY", timeout_s=DEADLINE_S)
         try:
             async with logged_in(gateway) as client:
                 saved = await client.put("/api/credentials/mine", json=BODY)
