@@ -20,6 +20,7 @@ from tests.integration.harness import (
     append_name,
     eventually,
     handlers_of,
+    healthy,
     running,
     settings,
     streamer_changed,
@@ -84,7 +85,7 @@ async def test_nats_killed_in_the_middle_of_batches(engines: Engines, nats_url: 
             lambda: service.pool.fetchval("select not exists (select from outbox)"), "the outbox is drained"
         )
         await check(on, total)
-        assert await service.health.failures() == {}
+        await healthy(service)
 
 
 async def test_postgres_killed_under_load(engines: Engines, nats_url: str, postgres_dsn: str) -> None:
@@ -109,11 +110,7 @@ async def test_postgres_killed_under_load(engines: Engines, nats_url: str, postg
         # then everything is done, once, in order, and nothing was taken for the fault of a message
         await check(on, total)
         assert await on.count("DLQ") == 0
-
-        async def ready() -> bool:
-            return not await service.health.failures()
-
-        await eventually(ready)
+        await healthy(service)
         assert await service.pool.fetchval("select count(*) from dead_letters") == 0
         await on.settled("config")
 

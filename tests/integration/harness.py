@@ -91,6 +91,15 @@ async def running(service: Service) -> AsyncIterator[Service]:
         await service.stop()
 
 
+async def healthy(service: Service) -> None:
+    """Wait until nothing fails that readiness asks: each question has two seconds, which a busy machine may take."""
+
+    async def nothing_fails() -> bool:
+        return not await service.health.failures()
+
+    await eventually(nothing_fails, "the service is ready")
+
+
 def add_streamer(streamer_id: str = "s1", name: str = "x") -> config.AddStreamer:
     """A command of the config service, its name is the only part that tests tell apart."""
     return config.AddStreamer(streamer_id=streamer_id, url="https://example.org/live.flv", name=name)

@@ -36,6 +36,7 @@ from tests.integration.harness import (
     connection,
     eventually,
     handlers_of,
+    healthy,
     running,
     settings,
     within,
@@ -238,7 +239,7 @@ async def test_a_service_works_completely_under_its_restricted_user(
         handlers_of("config", {AddStreamer: handler}),
     )
     async with guarded.wire() as on, running(service):
-        assert await service.health.failures() == {}
+        await healthy(service)
         # commands in, events out, many at once so that batches are used
         for number in range(30):
             await on.send(add_streamer(f"s{number}", f"n{number}"))
@@ -327,4 +328,4 @@ async def test_every_service_consumes_under_its_own_user(
             next(one for one in streams.consumers() if one.name == service and one.stream == "COMMANDS"),
         ):
             await on.settled(service, spec.stream)
-        assert await own.health.failures() == {}
+        await healthy(own)

@@ -11,7 +11,7 @@ from chassis import migrate
 from chassis.database import open_pool
 from chassis.service import Service
 
-from tests.integration.harness import handlers_of, settings, wire
+from tests.integration.harness import handlers_of, healthy, settings, wire
 
 pytestmark = pytest.mark.engines
 
@@ -100,7 +100,7 @@ async def test_readiness_is_refused_while_a_migration_is_missing(
     async with wire(nats_url):
         service = Service(settings("config", postgres_dsn, nats_url), handlers_of("config"), migrations=files)
         await service.start()
-        assert await service.health.failures() == {}
+        await healthy(service)
         folder(tmp_path, _0002_b="create table b (n int)")
         failures = await service.health.failures()
         assert "config/0002_b" in failures["migrations"]

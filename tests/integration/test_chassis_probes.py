@@ -12,7 +12,16 @@ from chassis.service import Service
 from contracts.config import AddStreamer
 
 from tests.engines.handles import Engines
-from tests.integration.harness import add_streamer, append_name, eventually, handlers_of, running, settings, wire
+from tests.integration.harness import (
+    add_streamer,
+    append_name,
+    eventually,
+    handlers_of,
+    healthy,
+    running,
+    settings,
+    wire,
+)
 
 pytestmark = pytest.mark.engines
 
@@ -34,8 +43,9 @@ def service_of(postgres_dsn: str, nats_url: str, **overrides) -> Service:
 async def test_a_running_service_is_alive_ready_and_counts(nats_url: str, postgres_dsn: str) -> None:
     async with wire(nats_url) as on, running(service_of(postgres_dsn, nats_url)) as service:
         assert (await get(service, "/livez"))[0] == 200
+        await healthy(service)
         status, body = await get(service, "/readyz?verbose")
-        assert status == 200
+        assert status == 200, body
         assert '"checks": ["bus", "database", "migrations"]' in body
         await on.send(add_streamer())
         await on.holds(1)

@@ -18,6 +18,7 @@ from tests.integration.harness import (
     append_name,
     eventually,
     handlers_of,
+    healthy,
     names,
     running,
     settings,
@@ -57,10 +58,7 @@ async def test_consumers_go_on_after_the_bus_was_killed_and_restarted(
         await eventually(not_ready, "readiness reports the bus")
         await asyncio.to_thread(engines.nats.restart)
 
-        async def ready() -> bool:
-            return not await service.health.failures()
-
-        await eventually(ready, "ready again")
+        await healthy(service)
         await on.send(add_streamer(name="after"))
         await on.holds(2)
         assert names(await on.events()) == ["before", "after"]
@@ -91,7 +89,7 @@ async def test_a_service_waits_for_a_bus_that_comes_up_after_it(
         await asyncio.to_thread(engines.nats.start)
         async with asyncio.timeout(DEADLINE_S):
             await starting
-        assert await service.health.failures() == {}
+        await healthy(service)
         await service.stop()
 
 
