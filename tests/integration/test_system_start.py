@@ -12,6 +12,7 @@ import pytest
 
 from tests.deadline import DEADLINE_S
 from tests.system import SystemProcess
+from tests.system.process import READY_S
 
 pytestmark = pytest.mark.engines
 
@@ -70,8 +71,13 @@ async def test_what_cannot_start_says_why_at_once(tmp_path, data, password, said
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "aircheck", "up", env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    async with asyncio.timeout(DEADLINE_S):
-        out, _ = await process.communicate()
+    try:
+        async with asyncio.timeout(READY_S):
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
     assert process.returncode == 1
     assert "could not start" in out.decode() and said in out.decode()
     assert password == "" or password not in out.decode()

@@ -91,22 +91,16 @@ async def test_a_missing_source_fails_at_once(rig):
     assert "gone" in (await until(events, UploadFailed)).error
 
 
-async def held(service, command, deaths):
-    """Accept an upload whose lease says that so many owners died of it; nobody has claimed it yet."""
-    [runner] = service._runners
-    runner.pause()
-    await service.bus.send_direct(command)
-    await eventually(lambda: service.pool.fetchval("update leases set deaths = $1 returning true", deaths))
-    return runner
+async def died(service, deaths):
+    """From now on, so many owners have died of whatever is offered."""
+    await service.pool.execute(f"alter table leases alter column deaths set default {deaths}")
 
 
 async def test_an_upload_that_ends_its_process_each_time_is_given_up(rig):
     service, events, folder = rig
     source, target = file_of(folder, "k.mp4", 10), (folder / "bucket" / "k.mp4").as_uri()
-    runner = await held(
-        service, StartUpload(upload_id="u4", session_id="s", source=source, destination=target), MAX_DEATHS
-    )
-    runner.resume()
+    await died(service, MAX_DEATHS)
+    await service.bus.send_direct(StartUpload(upload_id="u4", session_id="s", source=source, destination=target))
     failed = await until(events, UploadFailed)
     assert "process ended 5 times" in failed.error and failed.attempts == MAX_DEATHS
     assert not (folder / "bucket" / "k.mp4").exists()
@@ -125,11 +119,10 @@ async def test_only_an_upload_that_gets_further_than_before_is_forgiven_its_deat
 
     monkeypatch.setattr(leases, "progressed", progressed)
     source, target = file_of(folder, "l.mp4", 9 << 20), (folder / "bucket" / "l.mp4").as_uri()
-    command = StartUpload(upload_id="u5", session_id="s", source=source, destination=target)
-    runner = await held(service, command, MAX_DEATHS - 1)
+    await died(service, MAX_DEATHS - 1)
     # what the dead had sent; of another source, so that it begins again
     await store.save(service.pool, "u5", 0, {"sent": sent_before, "of": "another"})
-    runner.resume()
+    await service.bus.send_direct(StartUpload(upload_id="u5", session_id="s", source=source, destination=target))
     assert (await until(events, UploadCompleted)).artifact.sha256 == source.sha256
     assert bool(forgiven) == further and set(forgiven) <= {MAX_DEATHS - 1}
 
