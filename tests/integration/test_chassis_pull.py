@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -103,7 +104,8 @@ async def test_what_nobody_fetched_is_given_back_at_the_end(nats_url: str) -> No
         for message in (b"7", b"8"):
             await pull._request(10, LONG_S)
             await on.raw(SUBJECT, message)
-            await eventually(lambda: _true(not pull._arrived.empty()), "it has arrived")
+            # not only the word that the request before is over
+            await eventually(partial(_has, pull, message), "it has arrived")
             if message == b"7":
                 pull._take_left_over(1)
         # when the puller leaves, then another one has both at once
@@ -117,8 +119,8 @@ async def test_what_nobody_fetched_is_given_back_at_the_end(nats_url: str) -> No
         await other.unsubscribe()
 
 
-async def _true(value: object) -> bool:
-    return bool(value)
+async def _has(pull: Pull, message: bytes) -> bool:
+    return any(one.data == message for one in pull._arrived._queue)
 
 
 async def test_a_consumer_that_goes_away_ends_the_fetch_with_an_error(nats_url: str) -> None:
