@@ -14,6 +14,8 @@ from media.flv.parser import FlvParser
 from media.flv.recorder import FlvRecorder
 from media.flv.tag import Tag
 
+from tests.deadline import DEADLINE_S
+
 Told = list[tuple[int, bytes]]
 """Time on the timeline in ms and payload of each tag of one channel."""
 
@@ -45,12 +47,15 @@ async def viewer(url: str) -> AsyncIterator[Viewer]:
     """Watches as long as the block runs, from its first bytes on."""
     watching, began = Viewer(), asyncio.Event()
     task = asyncio.create_task(watching.watch(url, began))
+    first = asyncio.create_task(began.wait())
     try:
-        await began.wait()
+        await asyncio.wait([task, first], timeout=DEADLINE_S, return_when=asyncio.FIRST_COMPLETED)
+        assert began.is_set(), f"nothing to be seen: {task}"
         yield watching
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for one in (task, first):
+            one.cancel()
+        await asyncio.gather(task, first, return_exceptions=True)
 
 
 def channel(data: bytes, start_ms: int, kind: int) -> Told:
