@@ -101,7 +101,8 @@ async def bad_line(
         Studio() as studio,
         FaultProxy(studio.url) as line,
     ):
-        await studio.put_on_air("1", formats=list({"flv", kind}), gop_s=gop_s)
+        # A playlist lists a segment for so long that a busy machine cannot miss it.
+        await studio.put_on_air("1", formats=list({"flv", kind}), gop_s=gop_s, window=100)
         url = studio.flv_url("1") if kind == "flv" else studio.hls_url("1", kind)
         async with (
             viewer(studio.flv_url("1")) as seen,
