@@ -354,7 +354,7 @@ async def test_a_killed_recorder_leaves_no_ffmpeg_behind(tmp_path: Path) -> None
         (ffmpeg,) = psutil.Process(recorder.pid).children(recursive=True)
         recorder.kill()
         await recorder.wait()
-        gone, alive = await asyncio.to_thread(psutil.wait_procs, [ffmpeg], timeout=10)
+        gone, alive = await asyncio.to_thread(psutil.wait_procs, [ffmpeg], timeout=DEADLINE_S)
     assert (gone, alive) == ([ffmpeg], [])
 
 
@@ -388,7 +388,7 @@ async def test_a_publisher_that_begins_again_at_zero_squeezes_nothing(tmp_path: 
     listed = f"ffconcat version 1.0\nfile 'file:{tmp_path}/twice.ts'\n".encode()
     arguments = [OPTIONS.ffmpeg, "-v", "error", *LISTED, *CONTINUOUS, "-c", "copy", "-f", "flv", "pipe:1"]
     arguments[arguments.index(PROTOCOLS)] += ",file"
-    async with asyncio.timeout(30), open_program(arguments, folder=tmp_path, given=listed) as program:
+    async with asyncio.timeout(DEADLINE_S), open_program(arguments, folder=tmp_path, given=listed) as program:
         (tmp_path / "played.flv").write_bytes(await program.output.read())
         assert (await program.ended()).code == 0
     with av.open(str(tmp_path / "played.flv")) as container:
