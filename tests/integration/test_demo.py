@@ -7,8 +7,6 @@ import sys
 
 import pytest
 
-from tests.deadline import DEADLINE_S
-
 pytestmark = pytest.mark.engines
 
 
@@ -19,7 +17,7 @@ async def test_the_demo_finds_everything_as_promised(tmp_path):
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
     try:
-        async with asyncio.timeout(5 * DEADLINE_S):
+        async with asyncio.timeout(170):  # before the whole suite loses patience, so that it ends what it has started
             output, _ = await process.communicate()
     finally:
         if process.returncode is None:
