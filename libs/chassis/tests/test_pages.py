@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
 
 import psutil
 import pytest
@@ -71,6 +72,40 @@ async def test_a_process_that_nobody_needs_ends() -> None:
         waiting = processes()
         assert all([await gone(one) for one in waiting])
         assert (await pages.look(job())).status is PageStatus.FAILED
+
+
+class Slow:
+    """A process that takes longer to end than another one may wait."""
+
+    def __init__(self, keep_s: float) -> None:
+        self.ended, self._keep_s = False, keep_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def wait(self, seconds: float, then: Callable[[], None]) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, then)
+
+    def stop_waiting(self) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+
+    async def end(self) -> None:
+        self.stop_waiting()
+        await asyncio.sleep(2 * self._keep_s)
+        self.ended = True
+
+
+async def test_at_the_end_no_time_runs_out_any_more() -> None:
+    # given two processes that wait
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, complaint: complaints.append(complaint))
+    slow = [Slow(0.05), Slow(0.05)]
+    async with Pages(keep_s=0.05) as pages:
+        for process in slow:
+            pages._keep(process)  # type: ignore[arg-type]
+        # when the time of the second one is over while the first one ends
+    # then that one ends with the first
+    assert [process.ended for process in slow] == [True, True]
+    assert complaints == []
 
 
 PARENT = f"""
