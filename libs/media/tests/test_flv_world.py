@@ -14,8 +14,10 @@ import av
 import pytest
 from imageio_ffmpeg import get_ffmpeg_exe
 from media.flv.metadata import read_metadata
+from media.flv.parser import FlvParser
 from media.flv.recorder import Limits, SegmentCompleted
-from media.flv.tag import AUDIO, KEYFRAME, SCRIPT, VIDEO, Codec, Tag
+from media.flv.tag import AUDIO, KEYFRAME, SCRIPT, VIDEO, Codec, FlvHeader, Tag
+from media.flv.writer import FlvWriter
 from media.repair import RepairKind
 
 from libs.media.tests import flv_streams as flv
@@ -325,20 +327,16 @@ def test_hevc_by_its_old_number_is_repaired_like_hevc():
     assert RepairKind.HEADER_CHANGED not in {repair.kind for repair in recording.repairs}
 
 
-def test_a_clean_file_is_parsed_and_written_byte_by_byte():
-    from media.flv.parser import FlvParser
-    from media.flv.tag import FlvHeader
-    from media.flv.writer import FlvWriter
-
-    for name in SOURCES:
-        header, *tags = FlvParser().feed(source(name))
-        file = io.BytesIO()
-        writer = FlvWriter(file)
-        assert isinstance(header, FlvHeader)
-        writer.start(header)
-        writer.write(tags)
-        writer.finish()
-        assert file.getvalue() == source(name)
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_clean_file_is_parsed_and_written_byte_by_byte(name: str):
+    header, *tags = FlvParser().feed(source(name))
+    file = io.BytesIO()
+    writer = FlvWriter(file)
+    assert isinstance(header, FlvHeader)
+    writer.start(header)
+    writer.write(tags)
+    writer.finish()
+    assert file.getvalue() == source(name)
 
 
 @cache

@@ -13,6 +13,7 @@ from media.flv.tag import FlvHeader
 from media.flv.writer import DEFAULT_BUFFER, FlvWriter, encode_header, encode_tag
 
 from libs.media.tests import flv_streams as flv
+from tests.deadline import DEADLINE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,7 +98,7 @@ try:
 except OSError as error:
     sys.exit(error.errno)
 """
-    ended = subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT, timeout=30)
+    ended = subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT, timeout=DEADLINE_S)
     assert ended.returncode == errno.EFBIG
     assert (tmp_path / "x.flv").read_bytes() == flv.stream(*flv.gops(0, range(60)), headers=False)[:10_000]
 
