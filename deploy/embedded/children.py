@@ -41,6 +41,7 @@ _IMPORTED_LATE = (
     "services.uploader.adapters.s3",
 )
 """What the services would import only once they run, nine times over."""
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FAST_LOOPS = frozenset(["danmu", "downloader", "gateway"])
 BACKOFF_CAP_S = 30.0
 STABLE_S = 60.0
@@ -186,10 +187,13 @@ class Children:
     def _fork(self, child: Child) -> None:
         reading, writing = os.pipe()
         parent = os.getpid()
+        # One that came to the child before it has its own handlers would go to ours, and be lost.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         child.pid = os.fork()
         if child.pid == 0:
             os.close(reading)
             self._become(child.service, parent, writing)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
         child.pipe, child.health_port, child.retry_at = reading, 0, 0.0
         child.started = time.monotonic()
@@ -197,8 +201,9 @@ class Children:
 
     def _become(self, service: str, parent: int, ready: int) -> None:
         die_with_parent(parent, signal.SIGTERM)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         # Ctrl-C in a terminal goes to the supervisor alone, which stops the services in order.
         os.setsid()
         gc.enable()
@@ -219,12 +224,16 @@ class Children:
 
     def _read(self, child: Child) -> None:
         text = os.read(child.pipe, 64)
-        self._selector.unregister(child.pipe)
-        os.close(child.pipe)
-        child.pipe = -1
+        self._close(child)
         if text:
             child.health_port = int(text)
             self.on_change(f"{child.service} is ready")
+
+    def _close(self, child: Child) -> None:
+        if child.pipe != -1:
+            self._selector.unregister(child.pipe)
+            os.close(child.pipe)
+            child.pipe = -1
 
     def _reap(self, *, restart: bool = True) -> None:
         for child in self.children.values():
@@ -234,6 +243,8 @@ class Children:
             if pid == 0:
                 continue
             stable = time.monotonic() - child.started > STABLE_S
+            # Now: the one that is started in its place has a pipe of its own.
+            self._close(child)
             child.pid, child.health_port = 0, 0
             child.failures = 1 if stable else child.failures + 1
             if restart:
