@@ -285,13 +285,14 @@ async def test_the_chat_can_be_cut(studio: Studio, http: aiohttp.ClientSession) 
 async def test_a_viewer_that_never_reads_is_cut_when_its_backlog_is_too_long(
     studio: Studio, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.studio.feed.MAX_BACKLOG_BYTES", 20_000)
+    # given a bound that a group of pictures, which each viewer is given first, does not reach
+    monkeypatch.setattr("tests.studio.feed.MAX_BACKLOG_BYTES", 100_000)
     url = await _on_air(studio, "encoder")
-    # given a viewer that got nothing while more came than may wait for it
+    # and a viewer that got nothing while more came than may wait for it
     await studio.fault("1001", "stall")
     async with watching(http, url) as viewer:
         async with asyncio.timeout(DEADLINE_S):
-            while studio.backlog("1001") <= 20_000:  # noqa: ASYNC110 - an encoder tells nobody how far it is
+            while studio.backlog("1001") <= 100_000:  # noqa: ASYNC110 - an encoder tells nobody how far it is
                 await asyncio.sleep(0.05)
         # when it reads again
         await studio.clear_faults("1001", "stall")
