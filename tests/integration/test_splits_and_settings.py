@@ -40,7 +40,7 @@ from tests.integration.downloader_rig import (
     path_of,
     settings,
 )
-from tests.integration.harness import running
+from tests.integration.harness import eventually, running
 from tests.studio import Studio
 
 pytestmark = pytest.mark.engines
@@ -53,6 +53,12 @@ async def say(world: Outside, event: Event) -> None:
     await world.client.jetstream().publish(
         subjects.of(event), envelope.data, headers=envelope.to_headers(), stream="EVENTS"
     )
+
+
+async def scheduler_is_idle(world: Outside) -> bool:
+    """Whether it has handled everything that was said."""
+    info = await world.client.jetstream().consumer_info("EVENTS", "scheduler")
+    return not info.num_pending and not info.num_ack_pending
 
 
 def resolved(**settings: Any) -> StreamerResolved:
@@ -79,6 +85,8 @@ async def recording(nats_url: str, dsn: str, folder: Path, **effective: Any) -> 
         planner: ServiceSettings = SchedulerSettings(database_dsn=dsn, nats_url=nats_url)
         async with running(scheduler(planner)), running(downloader(settings(nats_url, dsn, folder))):  # type: ignore[arg-type]
             await say(world, resolved(**effective))
+            # A session of a streamer that the scheduler does not know yet is not recorded: the monitor is asked to close it.
+            await eventually(lambda: scheduler_is_idle(world))
             await say(
                 world,
                 SessionOpened(
