@@ -78,7 +78,12 @@ async def test_what_waits_is_seen_slots_are_set_and_a_recording_is_cut(nats_url,
                     ]
 
                 await eventually(told)
-                assert (await shown("second"))["queue_position"] == 1
+
+                async def moved_up():
+                    return (await shown("second"))["queue_position"] == 1
+
+                # What replicas say of themselves comes as a signal, places come with the events.
+                await eventually(moved_up)
                 # and the command line shows and does the same
                 shown = await aircheck(gateway, "recordings", "list")
                 assert "waits, 1. in the queue" in shown and "waits, 2. in the queue" in shown
