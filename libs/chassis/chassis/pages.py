@@ -74,9 +74,6 @@ class Pages:
     async def close(self) -> None:
         """End the processes that wait."""
         idle, self._idle = self._idle, []
-        # All at once: the time of the last one may be over while the first one ends.
-        for process in idle:
-            process.stop_waiting()
         for process in idle:
             # All of them before the first is waited for: the time of another may be over meanwhile.
             process.stop_waiting()
