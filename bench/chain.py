@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
 import aiohttp
+from chassis.batches import Outgoing, publish_atomic
 from chassis.bus import Bus
 from chassis.ids import new_id, new_key
-from chassis.relay import BATCH, Outgoing, publish_atomic
+from chassis.relay import BATCH
 from chassis.telemetry import new_metadata
 from contracts import subjects
 from contracts.config import AddStreamer, ChangeStreamer
-from contracts.envelope import wrap
+from contracts.envelope import header_texts, wrap
 from contracts.message import Command
 
 from bench.benchmark import Benchmark, Scale
@@ -161,13 +162,10 @@ async def _changes(bus: Bus, session: aiohttp.ClientSession, ids: Sequence[str],
 
 async def _send(bus: Bus, commands: Sequence[Command]) -> None:
     for first in range(0, len(commands), BATCH):
-        batch = [
-            (command, wrap(command, id=new_id(), metadata=new_metadata(), source="gateway"))
-            for command in commands[first : first + BATCH]
-        ]
-        await publish_atomic(
-            bus, [Outgoing(0, subjects.of(command), one.to_headers(), one.data) for command, one in batch]
-        )
+        batch = commands[first : first + BATCH]
+        envelopes = [wrap(one, id=new_id(), metadata=new_metadata(), source="gateway") for one in batch]
+        rows = zip(batch, header_texts(envelopes), envelopes, strict=True)
+        await publish_atomic(bus, [Outgoing(0, subjects.of(one), text, envelope.data) for one, text, envelope in rows])
 
 
 async def _position(session: aiohttp.ClientSession, after: int = 0) -> int:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from chassis.batches import Outgoing, publish_atomic
 from chassis.bus import Bus
 from chassis.database import Pool
 from chassis.delivery import Delivery
-from chassis.relay import BATCH, Outgoing, publish_atomic
+from chassis.relay import BATCH
+from contracts.envelope import header_texts
 
 from bench.benchmark import Benchmark, Scale
 from bench.engines import Engines, engines
@@ -134,8 +136,10 @@ async def _read(pool: Pool, count: int) -> float:
 async def _publish(bus: Bus, count: int) -> None:
     source = islice(broadcasts(count), count)
     while some := list(islice(source, BATCH)):
+        headers = header_texts(one.envelope for one in some)
         await publish_atomic(
-            bus, [Outgoing(0, one.subject, one.envelope.to_headers(), one.envelope.data) for one in some]
+            bus,
+            [Outgoing(0, one.subject, text, one.envelope.data) for one, text in zip(some, headers, strict=True)],
         )
 
 
